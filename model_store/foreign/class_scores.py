@@ -20,12 +20,14 @@ from calibration.calibrators.temperature import sigmoid, softmax
 from calibration.wording import parameter
 from model_store.bundle.graph_part import tensors_of
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.outputs import CUTTABLE, End, ScoreOutput
+from model_store.foreign.outputs import ScoreOutput
 from model_store.foreign.surgery import ELEMENTWISE, behind, constant, first_input
 
 # One of the classes is right, or each is a question of its own.
 Reading = Literal["exclusive", "findings"]
+End = Literal["softmax", "sigmoid"]
 WHAT: Final[dict[Reading, str]] = {"exclusive": "classes", "findings": "findings"}
+CUTTABLE: Final[dict[str, End]] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 SMALLEST_TOTAL: Final = 1e-9  # a model that gives 0 for all is found out by its difference
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.
@@ -39,6 +41,7 @@ LINEAR: Final = frozenset(
 )
 _NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
+Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,9 @@ class ClassScores:
         are_shares: whether they are probabilities, and not logits.
         end: what makes probabilities of the logits.
         count: classes; 2 where one score stands for both, `is_binary`.
-        before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is
-            cut.
+        before: the tensors before a softmax or sigmoid that is to be cut off; none if nothing is.
         reading: whether the classes exclude each other.
-        shown_by: what shows that; "" where nothing does, and it has to be asked or told.
+        shown: whether the scores show that; if not, it has to be asked or told.
     """
 
     source: ScoreOutput
@@ -60,19 +62,19 @@ class ClassScores:
     end: End
     count: int
     is_binary: bool = False
-    before: str | None = None
+    before: tuple[str, ...] = ()
     reading: Reading = "exclusive"
-    shown_by: str = ""
+    shown: bool = False
 
     @property
-    def tensor(self) -> str:
-        """The tensor from which the logits are computed."""
-        return self.before or self.source.tensor
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors from which the logits are computed."""
+        return self.before or self.source.tensors
 
     @property
     def takes_logarithm(self) -> bool:
-        """Whether the numbers of `tensor` are probabilities."""
-        return self.are_shares and self.before is None
+        """Whether the numbers of `tensors` are probabilities."""
+        return self.are_shares and not self.before
 
     @property
     def kind(self) -> str:
@@ -86,22 +88,19 @@ class ClassScores:
     @property
     def ending(self) -> str:
         """What happens to the end of the graph, for people."""
-        if self.before is not None:
+        if self.before:
             return "its last operator is cut off, so that a temperature divides logits"
         if not self.are_shares:
             return "taken as logits"
-        if self.end == "softmax":
-            return "logarithms of its probabilities serve as logits"
-        if self.is_binary:
-            return "the log-odds of its probability serve as logit"
-        return "the log-odds of its probabilities serve as logits"
+        what = "log-odds" if self.end == "sigmoid" else "logarithms"
+        return f"{what} of its probabilities serve as logits"
 
-    def probabilities(self, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def probabilities(self, logits: npt.ArrayLike) -> Scores:
         """Return the probabilities (N, K) of logits (N, K)."""
         given = np.asarray(logits, np.float64)
         return sigmoid(given) if self.reading == "findings" else softmax(given)
 
-    def own_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def own_probabilities(self, scores: Scores) -> Scores:
         """Return the model's own probabilities (N, K) from its output, (N, K) or (N, 1)."""
         if self.end == "softmax":
             totals = np.maximum(scores.sum(axis=1, keepdims=True), SMALLEST_TOTAL)
@@ -115,7 +114,7 @@ class ClassScores:
 def read_scores(
     model: onnx.ModelProto,
     source: ScoreOutput,
-    scores: npt.NDArray[np.float64],
+    scores: Scores,
     *,
     reading: Reading | None,
     are_logits: bool = False,
@@ -123,57 +122,38 @@ def read_scores(
     """Tell the kind of scores (N, K) of probe images.
 
     `reading` is what the caller, the maker or the labels say; without it classes are read as
-    exclusive, and `shown_by` is empty where the scores do not show that. `are_logits`: so the
-    caller says of numbers that are never negative.
+    exclusive, and `shown` is false where the scores do not show that. `are_logits`: so the caller
+    says of numbers that are never negative.
 
     Raises ForeignModelRefused if the scores contradict `reading`, or are not finite.
     """
     _require_finite(model, source, scores)
     end, before = _ending(model, source)
     count, shares = scores.shape[1], bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
-    made_by = {_operator(model, tensor) for tensor in source.heads or (source.tensor,)}
+    made_by = {_operator(model, tensor) for tensor in source.tensors}
     if not shares:
         _refuse_scaled(source, scores)
         if scores.min() >= 0 and not are_logits:
             _refuse_evidence(source, made_by & _NEVER_NEGATIVE)
-    if count > 1 and (shown := _sums_to_one(scores, shares=shares, end=end)):
+    if count > 1 and _sum_to_one(scores, shares=shares):
         if reading == "findings":
             raise ForeignModelRefused(
                 f"its output '{source.output}' gives scores for {count} classes that exclude each "
-                f"other ({shown}), so they are no findings: leave "
+                "other (they sum to 1), so they are no findings: leave "
                 f"{parameter('scores', 'sigmoid')} out"
             )
-        cut = before if end == "softmax" else None
-        return ClassScores(source, shares, "softmax", count, before=cut, shown_by=shown)
+        cut = before if end == "softmax" else ()
+        return ClassScores(source, shares, "softmax", count, before=cut, shown=True)
     bounded = shares and not made_by & LINEAR
     chances = end == "sigmoid" or (bounded and bool(scores.max() > 0))
-    cut = before if end == "sigmoid" else None
+    cut = before if end == "sigmoid" else ()
     if count == 1 and reading != "findings":
-        shown, shares = "one score for two classes", chances or bounded
-        return ClassScores(source, shares, "sigmoid", 2, is_binary=True, before=cut, shown_by=shown)
+        shares = chances or bounded
+        return ClassScores(source, shares, "sigmoid", 2, is_binary=True, before=cut, shown=True)
     if reading == "findings" or chances:
         reading = reading or "exclusive"
         return ClassScores(source, chances, "sigmoid", count, before=cut, reading=reading)
     return ClassScores(source, are_shares=False, end="softmax", count=count)
-
-
-def _require_finite(
-    model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64]
-) -> None:
-    if np.isfinite(scores).all():
-        return
-    if "FLOAT16" in weight_types(model):
-        reason = (
-            "since numbers in half precision end at 65,504: export the model again in 32 bits "
-            "(`model.float()`)"
-        )
-    elif (scores[~np.isfinite(scores)] == -np.inf).all():  # of probabilities of zero
-        reason = "export LogSoftmax or the logits, not Log"
-    else:
-        reason = "the file is damaged"
-    raise ForeignModelRefused(
-        f"its output '{source.output}' is not finite for ordinary images: {reason}"
-    )
 
 
 def ask_reading(scores: ClassScores) -> str:
@@ -190,19 +170,40 @@ def ask_reading(scores: ClassScores) -> str:
     )
 
 
-def weight_types(model: onnx.ModelProto) -> set[str]:
-    """The types of the weights."""
-    return {TensorProto.DataType.Name(each.data_type) for each in tensors_of(model)}
+def has_half_precision(model: onnx.ModelProto) -> bool:
+    """Whether any of the weights end at 65,504."""
+    return any(each.data_type == TensorProto.FLOAT16 for each in tensors_of(model))
 
 
-def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[End | None, str | None]:
-    """Return what the graph ends in, and the tensor before it."""
-    if source.heads:
-        return ("sigmoid" if source.before else None), source.before
-    last = behind(model, source.tensor)
-    if last is None or last.op_type not in CUTTABLE:
-        return None, None
-    return CUTTABLE[last.op_type], first_input(last)
+def floor_of(count: int) -> float:
+    """Return what is added to each of `count` probabilities so that its logarithm is finite."""
+    return min(FLOOR, 1e-4 / count)
+
+
+def _require_finite(model: onnx.ModelProto, source: ScoreOutput, scores: Scores) -> None:
+    if np.isfinite(scores).all():
+        return
+    if has_half_precision(model):
+        reason = (
+            "since numbers in half precision end at 65,504: export the model again in 32 bits "
+            "(`model.float()`)"
+        )
+    elif (scores[~np.isfinite(scores)] == -np.inf).all():  # of probabilities of zero
+        reason = "export LogSoftmax or the logits, not Log"
+    else:
+        reason = "the file is damaged"
+    raise ForeignModelRefused(
+        f"its output '{source.output}' is not finite for ordinary images: {reason}"
+    )
+
+
+def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[End | None, tuple[str, ...]]:
+    """Return what all tensors end in, and the tensors before it."""
+    lasts = [behind(model, tensor) for tensor in source.tensors]
+    ends = {None if last is None else CUTTABLE.get(last.op_type) for last in lasts}
+    if len(ends) > 1 or None in ends or (len(lasts) > 1 and ends != {"sigmoid"}):
+        return None, ()
+    return ends.pop(), tuple(first_input(last) for last in lasts if last is not None)
 
 
 def _operator(model: onnx.ModelProto, tensor: str) -> str:
@@ -226,16 +227,14 @@ def _refuse_evidence(source: ScoreOutput, operators: set[str]) -> None:
         )
 
 
-def _sums_to_one(scores: npt.NDArray[np.float64], *, shares: bool, end: End | None) -> str:
-    """Say why scores (N, K) are those of exclusive classes, "" if they are not."""
-    if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
-        return "a softmax in the graph" if end == "softmax" else "they sum to 1"
-    if scores.max() <= SUMS_TO_ONE and (np.abs(np.exp(scores).sum(axis=1) - 1).max() < SUMS_TO_ONE):
-        return "logarithms of numbers that sum to 1"
-    return ""
+def _sum_to_one(scores: Scores, *, shares: bool) -> bool:
+    """Whether scores (N, K) are probabilities of exclusive classes, or their logarithms."""
+    if not shares and scores.max() <= SUMS_TO_ONE:
+        scores, shares = np.exp(scores), True
+    return bool(shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE)
 
 
-def _refuse_scaled(source: ScoreOutput, scores: npt.NDArray[np.float64]) -> None:
+def _refuse_scaled(source: ScoreOutput, scores: Scores) -> None:
     """Refuse probabilities in percent or of another total than 1, which would pass for logits."""
     totals = scores.sum(axis=1)
     total, differ = totals.mean(), np.ptp(scores, axis=0).max() > 0
@@ -247,13 +246,8 @@ def _refuse_scaled(source: ScoreOutput, scores: npt.NDArray[np.float64]) -> None
         )
 
 
-def _log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _log_odds(scores: Scores) -> Scores:
     floor = floor_of(scores.shape[1])
     return np.asarray(
         np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor)
     )
-
-
-def floor_of(count: int) -> float:
-    """Return what is added to each of `count` probabilities so that its logarithm is finite."""
-    return min(FLOOR, 1e-4 / count)

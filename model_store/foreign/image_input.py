@@ -1,23 +1,20 @@
 """What a foreign graph takes: the one input that is an image, its layout, size and type.
 
-The declared shape tells most of it. Where dimensions are free, the first convolution or batch norm
-tells how many channels there are, and a transposition in front of it that they come last.
+The declared shape tells it, or `--size` where sides are free. A free number of channels is found by
+running the graph: all readings are given, and only one of them may run.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import isqrt
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import helper
 
 from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.sandbox import TensorSpec
-from model_store.foreign.surgery import CASTING, ELEMENTWISE, constant_shape
 
 TYPES: Final[dict[str, Any]] = {
     "tensor(float)": np.float32,
@@ -31,11 +28,8 @@ TYPES: Final[dict[str, Any]] = {
 }
 LARGEST: Final = 4096  # pixels on a side, as on the card
 SMALLEST: Final = 2
-# Operators that leave the meaning of the channels alone.
-_SHAPING: Final = frozenset({"BatchNormalization", "Clip", "Pad", "Relu", "Resize", "Transpose"})
-_PASSING: Final = CASTING | ELEMENTWISE | _SHAPING
-# Convolutions, and the place of the weight among their inputs.
-_CONVOLUTIONS: Final = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+COLORS: Final = (1, 3)  # channels of an image
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -43,33 +37,24 @@ class ImageInput:
     """The image tensor of a foreign graph.
 
     Attributes:
-        channels_last: whether an image is [H, W, C] inside, and not [C, H, W].
-        columns_first: whether W comes before H.
         shape: of one image, without the batch: 1 to 3 dimensions.
         batch: images that a run takes; None: any number.
+        channels_last: whether an image is [H, W, C] inside, and not [C, H, W].
     """
 
     name: str
     dtype: Any
-    channels_last: bool
-    shape: tuple[int, ...]
     batch: int | None
+    shape: tuple[int, ...]
     channels: int
     height: int
     width: int
-    columns_first: bool = False
+    channels_last: bool = False
 
     @property
     def order(self) -> list[int]:
         """The axes of images (N, C, H, W) in the order of the input."""
-        plane = [3, 2] if self.columns_first else [2, 3]
-        return [0, *plane, 1] if self.channels_last and self.channels > 1 else [0, 1, *plane]
-
-    @property
-    def turned_layout(self) -> str:
-        """The layout with rows and columns exchanged."""
-        plane = "hw" if self.columns_first else "wh"
-        return f"n{plane}c" if self.channels_last else f"nc{plane}"
+        return [0, 2, 3, 1] if self.channels_last and self.channels > 1 else [0, 1, 2, 3]
 
     @property
     def elem_type(self) -> int:
@@ -84,178 +69,88 @@ class ImageInput:
     @property
     def described(self) -> str:
         """The layout as people write it, such as "NHWC float32, 224 x 224, 3 channels"."""
-        plane = "WH" if self.columns_first else "HW"
-        whole = f"{plane}C" if self.channels_last else f"C{plane}"
-        letters = {1: "flat", 2: plane, 3: whole}[len(self.shape)]
-        batch = "" if len(self.shape) == 1 else "N"
+        letters = {1: "flat", 2: "NHW", 3: "NHWC" if self.channels_last else "NCHW"}
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
-        kind = np.dtype(self.dtype).name
-        return f"{batch}{letters} {kind}, {self.height} x {self.width} pixels, {channels}"
+        kind = f"{letters[len(self.shape)]} {np.dtype(self.dtype).name}"
+        return f"{kind}, {self.height} x {self.width} pixels, {channels}"
 
 
-Layout = Literal["nchw", "nhwc", "ncwh", "nwhc"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputWishes:
-    """What the caller says about the input; size is (height, width)."""
-
-    size: tuple[int, int] | None = None
-    layout: Layout | None = None
-
-    @property
-    def channels_last(self) -> bool | None:
-        return None if self.layout is None else self.layout.endswith("c")
-
-    @property
-    def columns_first(self) -> bool:
-        return self.layout in ("ncwh", "nwhc")
-
-
-def candidates(model: onnx.ModelProto, spec: TensorSpec, wishes: InputWishes) -> list[ImageInput]:
-    """Return the readings of an input that its shape allows, most likely first.
+def readings(spec: TensorSpec, size: Size | None) -> list[ImageInput]:
+    """Return the images that an input may take, by its shape and the `size` that was given.
 
     Raises:
         ForeignModelRefused: it cannot be an image.
-        ForeignModelUnclear: the size is free, or that or the layout is hidden in a flat vector, and
-            `wishes` do not give it.
+        ForeignModelUnclear: the size is open, and not given.
     """
     if spec.type not in TYPES:
         raise ForeignModelRefused(
             f"its input '{spec.name}' is {spec.type}, which is no image of numbers"
         )
-    if wishes.columns_first and wishes.size is not None:
-        wishes = replace(wishes, size=wishes.size[::-1])  # the first side of the input is its width
     dims = tuple(each if isinstance(each, int) and each > 0 else None for each in spec.shape)
-    readings = [each for each in _readings(model, spec, dims, wishes) if _fits(each, wishes)]
-    if not readings:
+    found = [
+        each
+        for each in _readings(spec, dims, size)
+        if size in (None, (each.height, each.width))
+        and min(each.height, each.width) >= SMALLEST
+        and max(each.height, each.width) <= LARGEST
+    ]
+    if not found:
         shown = ", ".join("?" if each is None else str(each) for each in dims)
-        said = wishes.size or wishes.layout
-        asked = " with the size and layout that were given" if said else ""
-        remedy = f"give {parameter('size', 'HEIGHTxWIDTH')} if it is one"
-        if len(dims) != 2:
-            remedy = "export it for [N, 1, H, W] or [N, 3, H, W], or with channels last"
+        asked = "" if size is None else f" of {size[0]} x {size[1]} pixels"
         raise ForeignModelRefused(
-            f"its input '{spec.name}' [{shown}] is no batch of images, of 1 or 3 channels and at "
-            f"most {LARGEST} pixels a side{asked}; {remedy}"
+            f"its input '{spec.name}' [{shown}] is no batch of images{asked}, of 1 or 3 channels "
+            f"and at most {LARGEST} pixels a side: export it for [N, 1, H, W] or [N, 3, H, W], or "
+            "with channels last"
         )
-    return [_turned(each) for each in readings] if wishes.columns_first else readings
-
-
-def _turned(reading: ImageInput) -> ImageInput:
-    """The same input read as one whose columns come first."""
-    return replace(reading, columns_first=True, height=reading.width, width=reading.height)
-
-
-def _fits(reading: ImageInput, wishes: InputWishes) -> bool:
-    return (
-        wishes.size in (None, (reading.height, reading.width))
-        and wishes.channels_last in (None, reading.channels_last)
-        and min(reading.height, reading.width) >= SMALLEST
-        and max(reading.height, reading.width) <= LARGEST
-    )
+    return found
 
 
 def _readings(
-    model: onnx.ModelProto, spec: TensorSpec, dims: tuple[int | None, ...], wishes: InputWishes
+    spec: TensorSpec, dims: tuple[int | None, ...], size: Size | None
 ) -> Iterator[ImageInput]:
-    plain = ImageInput(spec.name, TYPES[spec.type], False, (), None, 1, 0, 0)
+    name, dtype = spec.name, TYPES[spec.type]
     if len(dims) == 4:
-        yield from _batched(model, plain, dims, wishes)
-    elif len(dims) == 3 and dims[0] != 3 and dims[2] not in (1, 3):  # those are without a batch
-        yield _image(plain, 1, _size(dims[1:], wishes), dims[0], rank=2)
+        said = [last for last in (False, True) if dims[3 if last else 1] in COLORS]
+        for last in said or (False, True):
+            declared = dims[3 if last else 1]
+            if declared not in (*COLORS, None):
+                continue
+            height, width = _size(dims[1:3] if last else dims[2:4], size)
+            for channels in COLORS if declared is None else (declared,):
+                shape = (height, width, channels) if last else (channels, height, width)
+                yield ImageInput(name, dtype, dims[0], shape, channels, height, width, last)
+    elif len(dims) == 3 and dims[0] != 3 and dims[2] not in COLORS:  # those are without a batch
+        height, width = _size(dims[1:], size)
+        yield ImageInput(name, dtype, dims[0], (height, width), 1, height, width)
     elif len(dims) == 2:
-        yield from _flat(plain, dims[1], dims[0], wishes)
+        yield _vector(spec, dims[0], dims[1], size)
 
 
-def _image(
-    plain: ImageInput,
-    channels: int,
-    size: tuple[int, int],
-    batch: int | None,
-    *,
-    last: bool = False,
-    rank: int = 3,
+def _vector(
+    spec: TensorSpec, batch: int | None, count: int | None, size: Size | None
 ) -> ImageInput:
-    """The input as an image of `rank` dimensions, with channels `last` or first."""
-    height, width = size
-    shapes = {
-        1: (channels * height * width,),
-        2: size,
-        3: (*size, channels) if last else (channels, *size),
-    }
-    return replace(
-        plain,
-        channels_last=last,
-        shape=shapes[rank],
-        batch=batch,
-        channels=channels,
-        height=height,
-        width=width,
-    )
-
-
-def _batched(
-    model: onnx.ModelProto, plain: ImageInput, dims: tuple[int | None, ...], wishes: InputWishes
-) -> Iterator[ImageInput]:
-    of_layer, last = first_channels(model, plain.name)
-    for channels_last in sorted((False, True), key=lambda each: each != (last is True)):
-        channels = dims[3 if channels_last else 1]
-        if channels is None and last in (None, channels_last):
-            channels = of_layer
-        if channels in (1, 3):
-            size = _size(dims[1:3] if channels_last else dims[2:4], wishes)
-            yield _image(plain, channels, size, dims[0], last=channels_last)
-
-
-def _flat(
-    plain: ImageInput, count: int | None, batch: int | None, wishes: InputWishes
-) -> Iterator[ImageInput]:
-    """A vector of pixels: square, in gray or three colors, unless the caller gives the size."""
-    if count is None and wishes.size is None:
+    """A vector of gray pixels, whose size only the caller knows."""
+    if size is None:
+        numbers = "vectors" if count is None else f"vectors of {count:,} numbers"
         raise ForeignModelUnclear(
-            f"its input '{plain.name}' takes vectors of any length: give "
-            f"{parameter('size', 'HEIGHTxWIDTH')}"
+            f"its input '{spec.name}' takes {numbers}: give {parameter('size', 'HEIGHTxWIDTH')}, "
+            "the size of the image that they are"
         )
-    for channels in (1, 3) if count is not None else (1,):
-        size = wishes.size or (isqrt((count or 0) // channels),) * 2
-        if count in (None, channels * size[0] * size[1]):
-            if channels == 3 and wishes.channels_last is None:
-                raise ForeignModelUnclear(
-                    f"its input '{plain.name}' is a vector of three colors: give "
-                    f"{parameter('layout', 'nhwc')} if the colors of a pixel stand together, or "
-                    "nchw if those of the image do"
-                )
-            last = channels == 3 and bool(wishes.channels_last)
-            yield _image(plain, channels, size, batch, last=last, rank=1)
+    height, width = size
+    if count not in (None, height * width):
+        raise ForeignModelRefused(
+            f"its input '{spec.name}' takes vectors of {count:,} numbers, and a gray image of "
+            f"{height} x {width} has {height * width:,}. Of colors, export it for [N, 3, H, W]"
+        )
+    return ImageInput(spec.name, TYPES[spec.type], batch, (height * width,), 1, height, width)
 
 
-def _size(declared: tuple[int | None, ...], wishes: InputWishes) -> tuple[int, int]:
+def _size(declared: tuple[int | None, ...], wished: Size | None) -> Size:
     height, width = declared
-    wished = wishes.size or (height or width, width or height)
-    if wished[0] is None or wished[1] is None:
+    if wished is None and not (height and width):
         raise ForeignModelUnclear(
             f"it takes images of any size: give {parameter('size', 'HEIGHTxWIDTH')}, the size it "
             "was trained on"
         )
-    return height or wished[0], width or wished[1]
-
-
-def first_channels(model: onnx.ModelProto, name: str) -> tuple[int | None, bool | None]:
-    """Return how many channels the first layer takes, and whether they came last before it."""
-    reached: dict[str, bool | None] = {name: None}
-    for node in model.graph.node:
-        source = next((each for each in node.input if each in reached), None)
-        if source is None:
-            continue
-        if node.op_type in _CONVOLUTIONS:
-            place = _CONVOLUTIONS[node.op_type]
-            shape = constant_shape(model, node.input[place]) if len(node.input) > place else None
-            if shape is not None and len(shape) == 4:
-                group = next((each.i for each in node.attribute if each.name == "group"), 1)
-                return shape[1] * max(1, group), bool(reached[source])
-        if node.op_type in _PASSING:
-            last = reached[source]
-            perm = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
-            reached |= {each: True if perm == [0, 3, 1, 2] else last for each in node.output}
-    return None, None
+    either = wished or (0, 0)
+    return height or either[0], width or either[1]

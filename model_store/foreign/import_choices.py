@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from model_store.foreign.class_names import ClassNames
 from model_store.foreign.class_scores import Reading
-from model_store.foreign.image_input import InputWishes
+from model_store.foreign.image_input import Size
 from model_store.foreign.preprocessing import Order, Pixels, Resize
 from model_store.image import Resample
 
@@ -18,11 +18,12 @@ _READINGS: Final[dict[Scores, Reading]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportChoices(InputWishes):
+class ImportChoices:
     """What is said; what is None is in the graph, or labeled images tell it.
 
     Attributes:
         classes: names in the order of the model's scores.
+        size: (height, width) of the model's input.
         outputs: the output to take, or several of one score each.
         scores: what makes them probabilities: a softmax over exclusive classes or a sigmoid for
             each finding; "logits" are those of classes, although they are never negative.
@@ -33,13 +34,14 @@ class ImportChoices(InputWishes):
     """
 
     classes: ClassNames | None = None
+    size: Size | None = None
     outputs: tuple[str, ...] = ()
     scores: Scores | None = None
     pixels: Pixels | None = None
     order: Order | None = None
     resize: Resize | None = None
     resample: Resample = "bilinear"
-    decoded: tuple[int, int] | None = None
+    decoded: Size | None = None
     window: tuple[float, float] | None = None
     bits: int | None = None
     anyway: bool = False

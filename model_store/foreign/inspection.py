@@ -1,6 +1,6 @@
 """What a foreign graph takes and gives, from a look at it and runs on made-up images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -10,30 +10,22 @@ import numpy.typing as npt
 import onnx
 
 from model_store.bundle.graph_part import nodes_of
-from model_store.errors import ForeignModelRefused
+from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.class_scores import (
     CUT_DIFFERENCE,
     ClassScores,
     Reading,
+    has_half_precision,
     read_scores,
-    weight_types,
 )
-from model_store.foreign.image_input import ImageInput, InputWishes, candidates
-from model_store.foreign.outputs import (
-    ScoreOutput,
-    choose_output,
-    join_heads,
-    per_image,
-    score_outputs,
-)
+from model_store.foreign.image_input import ImageInput, Size, readings
+from model_store.foreign.outputs import ScoreOutput, choose_output, per_image, score_outputs
 from model_store.foreign.sandbox import Sandbox, SandboxSession
+from model_store.foreign.scope_features import find_taps
 from model_store.foreign.surgery import behind, cut_to, real_inputs
-from model_store.foreign.wrapping import (
-    LOGITS,
-    NATIVE,
-    LogitsGraph,
-    logits_graph,
-)
+from model_store.foreign.wrapping import LOGITS, NATIVE, LogitsGraph, logits_graph
+
+Given = dict[ScoreOutput, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -42,13 +34,15 @@ class Inspection:
 
     Attributes:
         original: the graph as it came, with the chosen scores as its only output.
+        running: the same, in the sandbox.
         core: the same, reduced to logits.
-        running: the graph as it came, in the sandbox.
+        loaded: that, in the sandbox.
     """
 
     original: onnx.ModelProto
-    core: LogitsGraph
     running: SandboxSession
+    core: LogitsGraph
+    loaded: SandboxSession
 
     @property
     def image(self) -> ImageInput:
@@ -58,52 +52,57 @@ class Inspection:
     def scores(self) -> ClassScores:
         return self.core.scores
 
+    def run(self, prepared: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float64]]:
+        """Return the logits (N, K) of prepared images (N, C, H, W), and features (N, D) if any."""
+        given = {NATIVE: self.image.arrange(prepared)}
+        rows = self.loaded.rows(given, *self.core.outputs, columns=self.scores.count)
+        return [np.asarray(each, np.float64) for each in rows]
+
 
 def inspect_model(
     model: onnx.ModelProto,
     sandbox: Sandbox,
     *,
-    wishes: InputWishes,
+    size: Size | None,
     outputs: Sequence[str] = (),
-    names: Sequence[str] = (),
     classes: int | None = None,
     reading: Reading | None = None,
     are_logits: bool = False,
+    with_scope: bool = False,
 ) -> Inspection:
     """Find input, output and batch handling of a model.
 
     Args:
+        size: of the input, if the graph leaves it open.
         outputs: the output to take, or several of one score each.
-        names: of the classes, empty if unknown; `classes` how many there are, if known.
+        classes: how many there are, if known.
         reading, are_logits: see `read_scores`.
+        with_scope: whether the core shows features for a scope check.
 
     Raises ForeignModelRefused, or ForeignModelUnclear if the caller has to say more.
     """
     sources = _with_one_input(model, score_outputs(model))
-    original = cut_to(model, list(dict.fromkeys(each.tensor for each in sources)))
+    original = cut_to(model, [tensor for each in sources for tensor in each.tensors])
     running = sandbox.load(bytes(original.SerializeToString()))
-    image, arrays, given = _probed(running, original, sources, wishes)
-    heads = choose_output(given, names=names, classes=classes, wished=outputs)
-    source, rows = heads[0], np.hstack([given[each] for each in heads])
-    if len(heads) > 1:
-        running.unload()
-        model, source = join_heads(model, heads)
-        joined = cut_to(model, [source.tensor])
-        running = sandbox.load(bytes(joined.SerializeToString()))
+    image, arrays, given = _probed(running, original, sources, size)
+    source = choose_output(given, classes=classes, wished=outputs)
+    rows = own_scores(running, image, arrays, source)
     scores = read_scores(model, source, rows, reading=reading, are_logits=are_logits)
-    alone = cut_to(model, [source.tensor])
-    core = _core(model, image, scores, arrays, scores.own_probabilities(rows), sandbox)
-    return Inspection(alone, core, running)
+    core, loaded = _core(model, image, scores, arrays, rows, sandbox)
+    if with_scope:
+        core, loaded = _with_taps(model, core, loaded, arrays, sandbox)
+    return Inspection(cut_to(model, source.tensors), running, core, loaded)
 
 
 def own_scores(
-    session: SandboxSession, image: ImageInput, arrays: npt.NDArray[Any], tensor: str
+    session: SandboxSession, image: ImageInput, arrays: npt.NDArray[Any], source: ScoreOutput
 ) -> npt.NDArray[np.float64]:
     """Return a graph's scores (N, K) of images in the model's own layout, each run alone."""
     count, rows = image.batch or 1, []
     for array in arrays:
-        (values,) = session.run({image.name: np.stack([array] * count)}, [tensor]).values()
-        rows.append(per_image(values, count, tensor)[0])
+        given = session.run({image.name: np.stack([array] * count)}, source.tensors)
+        parts = [per_image(given[each], count, source.output)[0] for each in source.tensors]
+        rows.append(np.concatenate(parts))
     return np.stack(rows)
 
 
@@ -124,9 +123,9 @@ def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
 def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> list[ScoreOutput]:
     """Keep the outputs that need exactly one input, the same for all."""
     # Outputs that nothing computes repeat an input.
-    computed = [each for each in outputs if behind(model, each.tensor) is not None]
+    computed = [each for each in outputs if behind(model, each.tensors[0]) is not None]
     needed = {
-        each: [value.name for value in real_inputs(cut_to(model, [each.tensor]).graph)]
+        each: [value.name for value in real_inputs(cut_to(model, each.tensors).graph)]
         for each in computed or outputs
     }
     single = [each for each in needed if len(needed[each]) == 1]
@@ -145,52 +144,57 @@ def _probed(
     running: SandboxSession,
     model: onnx.ModelProto,
     outputs: Sequence[ScoreOutput],
-    wishes: InputWishes,
-) -> tuple[ImageInput, npt.NDArray[Any], dict[ScoreOutput, npt.NDArray[np.float64]]]:
-    """Return the first reading of the input that runs, probe images, and what its outputs give."""
-    failure: ForeignModelRefused | None = None
+    size: Size | None,
+) -> tuple[ImageInput, npt.NDArray[Any], Given]:
+    """Return the only reading of the input that runs, probe images, and what its outputs give."""
     (expected,) = real_inputs(model.graph)
     if [each.name for each in running.inputs] != [expected.name]:
         raise running.sandbox.disbelieved("it names other inputs")
-    (spec,) = running.inputs
-    for image in candidates(model, spec, wishes):
-        arrays, given = image.arrange(probe_images(image)), {}
-        for output in outputs:
-            try:
-                given[output] = own_scores(running, image, arrays, output.tensor)
-            except ForeignModelRefused as error:
-                failure = failure or error
-        if given:
-            _require_repeatable(running, image, arrays, given)
-            if image.dtype == np.float16 or "FLOAT16" in weight_types(model):
-                arrays, given = _without_overflow(arrays, given)
-            return image, arrays, given
-    raise failure or ForeignModelRefused("it has no output with class scores")
+    found, failure = [], None
+    for image in readings(running.inputs[0], size):
+        arrays = image.arrange(probe_images(image))
+        if has_half_precision(model) or image.dtype == np.float16:
+            arrays = arrays[:-1]  # up to 255, which may alone be too large
+        try:
+            found.append((image, arrays, _repeated(running, image, arrays, outputs)))
+        except ForeignModelRefused as error:
+            failure = failure or error
+    if failure and not found:
+        raise failure
+    if len(found) > 1:
+        shown = " and of ".join(image.described for image, *_ in found[:2])
+        raise ForeignModelUnclear(
+            f"it takes images of {shown}, and does not say which: export it for [N, 1, H, W] or "
+            "[N, 3, H, W], or with channels last"
+        )
+    return found[0]
 
 
-def _without_overflow(
-    arrays: npt.NDArray[Any], given: Mapping[ScoreOutput, npt.NDArray[np.float64]]
-) -> tuple[npt.NDArray[Any], dict[ScoreOutput, npt.NDArray[np.float64]]]:
-    """Leave the last probe image out if it alone, up to 255, is too large for half precision."""
-    finite = np.all([(rows < np.inf).all(axis=1) for rows in given.values()], axis=0)
-    kept = slice(None, -1) if finite[:-1].all() and not finite[-1] else slice(None)
-    return arrays[kept], {output: rows[kept] for output, rows in given.items()}
-
-
-def _require_repeatable(
+def _repeated(
     running: SandboxSession,
     image: ImageInput,
     arrays: npt.NDArray[Any],
-    given: Mapping[ScoreOutput, npt.NDArray[np.float64]],
-) -> None:
-    """Run again. Raises ForeignModelRefused if the scores are others."""
+    outputs: Sequence[ScoreOutput],
+) -> Given:
+    """The scores of those outputs that have any. Raises ForeignModelRefused if none has, or they
+    are others when they are run again.
+    """
+    given, failure = {}, None
+    for output in outputs:
+        try:
+            given[output] = own_scores(running, image, arrays, output)
+        except ForeignModelRefused as error:
+            failure = failure or error
+    if failure and not given:
+        raise failure
     for output, rows in given.items():
-        again = own_scores(running, image, arrays, output.tensor)
+        again = own_scores(running, image, arrays, output)
         if not np.allclose(again, rows, rtol=1e-3, atol=1e-3, equal_nan=True):
             raise ForeignModelRefused(
-                f"its output '{output.tensor}' differs when the same image is run again, as with "
+                f"its output '{output.output}' differs when the same image is run again, as with "
                 "dropout or other random operators: export it after `model.eval()`"
             )
+    return given
 
 
 def _mixes_images(model: onnx.ModelProto) -> bool:
@@ -203,29 +207,51 @@ def _core(
     image: ImageInput,
     scores: ClassScores,
     arrays: npt.NDArray[Any],
-    expected: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.float64],
     sandbox: Sandbox,
-) -> LogitsGraph:
+) -> tuple[LogitsGraph, SandboxSession]:
     """Return the logits graph that agrees: best without its softmax, and in batches."""
-    cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
-    difference, failure = np.inf, None
+    cuts = [scores, replace(scores, before=())] if scores.before else [scores]
+    expected, difference, failure = scores.own_probabilities(rows), np.inf, None
     ways = (True,) if _mixes_images(model) else (False, True)
     for cut, one_by_one in product(cuts, ways):
         try:
             core = logits_graph(model, image, cut, one_by_one=one_by_one)
             loaded = sandbox.load(core.serialized)
             (logits,) = loaded.rows({NATIVE: arrays}, LOGITS, columns=scores.count)
-            probabilities = scores.probabilities(logits)
-            loaded.unload()
         except ForeignModelRefused as error:
             failure = error
             continue
-        difference = float(np.abs(probabilities - expected).max())
+        difference = float(np.abs(scores.probabilities(logits) - expected).max())
         if difference <= CUT_DIFFERENCE:
-            return core
+            return core, loaded
+        loaded.unload()
     if failure and difference == np.inf:
         raise failure
     raise ForeignModelRefused(
         f"its graph answers differently inside Candor's (by {difference:.2g} in probability), so "
         "it is not published"
     )
+
+
+def _with_taps(
+    model: onnx.ModelProto,
+    core: LogitsGraph,
+    loaded: SandboxSession,
+    arrays: npt.NDArray[Any],
+    sandbox: Sandbox,
+) -> tuple[LogitsGraph, SandboxSession]:
+    """Return the core with features for the scope check, if it has any that run."""
+    try:
+        taps = find_taps(model, core.scores.tensors, core.image, arrays, sandbox)
+        if not taps:
+            return core, loaded
+        tapped = logits_graph(
+            model, core.image, core.scores, one_by_one=core.one_by_one, taps=taps
+        )
+        session = sandbox.load(tapped.serialized)
+        session.rows({NATIVE: arrays}, *tapped.outputs, columns=core.scores.count)
+    except ForeignModelRefused:
+        return core, loaded
+    loaded.unload()
+    return tapped, session

@@ -1,48 +1,49 @@
 """From a foreign model to a published bundle: inspect, wrap, calibrate, measure, verify."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from calibration.wording import parameter, some
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import Card, InputReference, Origin, Verification
+from model_store.bundle.card import (
+    Card,
+    InputCard,
+    InputReference,
+    Origin,
+    Provenance,
+    Verification,
+)
 from model_store.bundle.data_dependence import data_dependence
 from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
+from model_store.bundle.scope import ScopeCheck, statistics, with_scope
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.card import build_card
-from model_store.foreign.card_figures import UNLABELED
+from model_store.foreign.card_figures import UNLABELED, CardFigures
 from model_store.foreign.class_names import ClassNames, find_names
 from model_store.foreign.class_scores import WHAT, ask_reading
-from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, inspect_model
-from model_store.foreign.labeled_images import (
-    LabeledImages,
-    decoded,
-)
+from model_store.foreign.labeled_images import LabeledImages, decoded
 from model_store.foreign.pixel_decision import Decision, decide
 from model_store.foreign.preprocessing import Preprocessing
-from model_store.foreign.preprocessing_choice import (
-    Logits,
-    PreprocessingTrial,
-    Progress,
-    Run,
-    spec_of,
-)
+from model_store.foreign.preprocessing_choice import PreprocessingTrial, Progress, spec_of
 from model_store.foreign.sandbox import Sandbox
-from model_store.foreign.scope_features import with_scope_check
+from model_store.foreign.scope_features import can_be_checked, fitted_scope
 from model_store.foreign.source import ForeignSource
 from model_store.foreign.truth import Truth, truth_of
-from model_store.foreign.verification import verify
-from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
+from model_store.foreign.verification import libraries, verify
+from model_store.foreign.wrapping import wrap
+from model_store.image import InputSpec
 from model_store.image.brightness import brightness
 from model_store.store.store import Store
 
-_SHOWN = 8  # names in a sentence
+_SHOWN: Final = 8  # names in a sentence
+_WHOLE: Final = "inspect and check"  # the stage around all others
+_UNCHECKED: Final = "There is no scope check: "
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,23 @@ class ImportedModel:
     """
 
     card: Card
-    version: int
+    origin: Origin
+    verification: Verification
     trials: tuple[PreprocessingTrial, ...]
     notes: tuple[str, ...]
     preprocessing: Preprocessing
 
-    @property
-    def origin(self) -> Origin:
-        """What was found out about the file."""
-        origin = self.card.provenance.imported
-        if origin is None:
-            raise ValueError("this card is not that of an import")
-        return origin
 
-    @property
-    def verification(self) -> Verification:
-        """How far its probabilities were from the file's own."""
-        if self.card.verification is None:
-            raise ValueError("this card is not that of an import")
-        return self.card.verification
+@dataclass(frozen=True)
+class _Answers:
+    """Of all labeled images: logits (N, K), brightness (N,), and what a scope check is fitted on:
+    means of maps (N, D) and statistics of the image (N, S).
+    """
 
-
-_WHOLE = "inspect and check"  # the stage around all others
+    logits: npt.NDArray[np.float64]
+    brightness: npt.NDArray[np.float64]
+    maps: npt.NDArray[np.float32]
+    statistics: npt.NDArray[np.float32]
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -105,27 +101,21 @@ def import_source(
     store.model(name)  # raises InvalidName before any work
     choices = choices.over(source.said)
     progress(_WHOLE, 0, 1)
-    inspection = _inspected(source.model, choices, data, sandbox)
-    _check_dependence(inspection, choices)
-    core = sandbox.load(inspection.core.serialized)
-
-    def run(prepared: npt.NDArray[np.float32]) -> Logits:
-        given = {NATIVE: inspection.image.arrange(prepared)}
-        (logits,) = core.rows(given, LOGITS, columns=inspection.scores.count)
-        return np.asarray(logits, np.float64)
-
-    names, truth, decision = _settled(source.model, inspection, choices, data, run, progress)
+    inspection = _inspected(source, choices, data, sandbox)
+    names, truth, decision = _settled(source, inspection, choices, data, progress)
     preprocessing, classes = decision.preprocessing, names.names
     spec = spec_of(preprocessing, inspection.image)
-    figures = UNLABELED[inspection.scores.reading](classes)
+    figures, scope = UNLABELED[inspection.scores.reading](classes), None
     if truth is not None:
-        logits, seen = _answers(preprocessing, run, inspection.image, truth, progress)
-        figures = truth.figures(logits, seen, anyway=choices.anyway)
-    core.unload()
+        answers = _answers(preprocessing, spec, inspection, truth.data, progress)
+        reference = InputReference.from_brightness(answers.brightness)
+        figures = truth.figures(answers.logits, reference, anyway=choices.anyway)
+        scope = fitted_scope(truth.data, answers.maps, answers.statistics)
     graph = figures.applied(wrap(inspection.core, preprocessing, classes))
     verification = verify(graph, inspection, preprocessing, data, figures, classes, sandbox)
-    checked = with_scope_check(graph, sandbox, data, spec=spec)
-    probes = make_probes(checked.onnx, spec, load=sandbox.prepared)
+    if scope is not None:
+        graph = with_scope(graph, scope.parameters)
+    probes = make_probes(graph, spec, load=sandbox.prepared)
     progress(_WHOLE, 1, 1)
     origin = Origin(
         file=source.file,
@@ -135,43 +125,50 @@ def import_source(
         found=_found(inspection, names, decision),
         trusted=choices.trusted,
     )
-    card = build_card(
-        name, classes, spec, figures, data, origin=origin, verification=verification
-    ).model_copy(update={"scope": checked.card})
+    card = _card(name, classes, spec, figures, data, origin, verification, scope)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
         numbered = card.model_copy(update={"version": version})
-        cards.append(write_bundle(folder, card=numbered, onnx=checked.onnx, probes=probes))
+        cards.append(write_bundle(folder, card=numbered, onnx=graph, probes=probes))
 
-    version = store.publish(name, build)
+    store.publish(name, build)
     quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()
-    notes = (*decision.notes, *figures.notes, *checked.notes, *quantized)
-    return ImportedModel(cards[-1], version, decision.trials, notes, preprocessing)
+    unchecked = () if scope else (_UNCHECKED + _why_unchecked(data),)
+    notes = (*decision.notes, *figures.notes, *unchecked, *quantized)
+    return ImportedModel(cards[-1], origin, verification, decision.trials, notes, preprocessing)
 
 
 def _inspected(
-    model: onnx.ModelProto, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
+    source: ForeignSource, choices: ImportChoices, data: LabeledImages | None, sandbox: Sandbox
 ) -> Inspection:
+    """Inspect the graph. Raises ForeignModelRefused, also where pixels decide how long it runs."""
     names = choices.classes.names if choices.classes else ()
-    return inspect_model(
-        model,
+    inspection = inspect_model(
+        source.model,
         sandbox,
-        wishes=choices,
+        size=choices.size,
         outputs=choices.outputs,
-        names=names,
         classes=len(names) or (len(data.folders) if data else 0) or None,
         reading=choices.reading or (data.reading if data else None),
         are_logits=choices.scores == "logits",
+        with_scope=can_be_checked(data),
     )
+    found = None if choices.trusted else data_dependence(inspection.original)
+    if found:
+        raise ForeignModelRefused(
+            f"the pixels of an image decide how long its operator {found} runs, or how much memory "
+            "it takes, so one image could hold a server: export the model without it, or add "
+            f"{parameter('trusted', True)} if you trust who made it"
+        )
+    return inspection
 
 
 def _settled(
-    model: onnx.ModelProto,
+    source: ForeignSource,
     inspection: Inspection,
     choices: ImportChoices,
     data: LabeledImages | None,
-    run: Run,
     progress: Progress,
 ) -> tuple[ClassNames, Truth | None, Decision]:
     """Return names, labels and preprocessing; what is unclear without labels is asked at once.
@@ -183,7 +180,7 @@ def _settled(
     try:
         names = find_names(
             choices.classes,
-            model,
+            source.model,
             scores.count,
             labels=scores.source.labels,
             folders=data.folders if data else (),
@@ -191,18 +188,36 @@ def _settled(
     except ForeignModelUnclear as error:
         asked.append(str(error))
     told = data is not None and (data.reading != "exclusive" or scores.kind != "independent")
-    if not (scores.shown_by or choices.reading or told):
+    if not (scores.shown or choices.reading or told):
         asked.append(ask_reading(scores))
     if data is not None and not asked:
         truth = truth_of(data, names.names, scores.reading)
     if data is None or truth is not None:
         try:
-            decision = decide(inspection.image, choices, run, truth, progress=progress)
+            decision = decide(inspection, choices, truth, progress=progress)
         except ForeignModelUnclear as error:
             asked.append(str(error))
     if asked or decision is None:
         raise ForeignModelUnclear("; and ".join(asked))
     return names, truth, decision
+
+
+def _answers(
+    preprocessing: Preprocessing,
+    spec: InputSpec,
+    inspection: Inspection,
+    data: LabeledImages,
+    progress: Progress,
+) -> _Answers:
+    """Run the model on all labeled images."""
+    found, done = [], 0
+    for places, pixels in decoded(data.paths, range(len(data.paths)), spec):
+        logits, *maps = inspection.run(preprocessing.apply(pixels, inspection.image))
+        shown = maps[0] if maps else np.zeros((len(pixels), 0))
+        found.append((logits, brightness(pixels), shown.astype(np.float32), statistics(pixels)))
+        done += len(places)
+        progress("run labeled images", done, len(data.paths))
+    return _Answers(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dict[str, str]:
@@ -221,25 +236,45 @@ def _found(inspection: Inspection, names: ClassNames, decision: Decision) -> dic
     }
 
 
-def _check_dependence(inspection: Inspection, choices: ImportChoices) -> None:
-    found = None if choices.trusted else data_dependence(inspection.original)
-    if found:
-        raise ForeignModelRefused(
-            f"the pixels of an image decide how long its operator {found} runs, or how much memory "
-            "it takes, so one image could hold a server: export the model without it, or add "
-            f"{parameter('trusted', True)} if you trust who made it"
-        )
+def _why_unchecked(data: LabeledImages | None) -> str:
+    if data is None:
+        return "no images were given to fit it on."
+    return f"{int(data.held_out.sum())} images cannot calibrate it."
 
 
-def _answers(
-    preprocessing: Preprocessing, run: Run, image: ImageInput, truth: Truth, progress: Progress
-) -> tuple[Logits, InputReference]:
-    """Logits (N, K) of all labeled images, and how bright they are."""
-    logits, seen, done = [], [], 0
-    paths = truth.data.paths
-    for places, pixels in decoded(paths, range(len(paths)), spec_of(preprocessing, image)):
-        logits.append(run(preprocessing.apply(pixels, image)))
-        seen.append(brightness(pixels))
-        done += len(places)
-        progress("run labeled images", done, len(paths))
-    return np.concatenate(logits), InputReference.from_brightness(np.concatenate(seen))
+def _card(
+    name: str,
+    classes: tuple[str, ...],
+    spec: InputSpec,
+    figures: CardFigures,
+    data: LabeledImages | None,
+    origin: Origin,
+    verification: Verification,
+    scope: ScopeCheck | None,
+) -> Card:
+    """The card of version 1, without file hashes, which are added on writing."""
+    provenance = Provenance(
+        dataset="none" if data is None else data.root.resolve().name,
+        fingerprint="none" if data is None else data.fingerprint,
+        backbone="imported",
+        loss="unknown",  # only the maker knows
+        seed=0,
+        epochs=0,
+        libraries=libraries(),
+        created_at=datetime.now(UTC),
+        imported=origin,
+    )
+    return Card(
+        name=name,
+        version=1,
+        classes=classes,
+        input=InputCard.model_validate(asdict(spec)),
+        provenance=provenance,
+        findings=figures.findings,
+        calibration=figures.calibration,
+        referral=figures.referral,
+        conformal=figures.conformal,
+        input_reference=figures.input_reference,
+        verification=verification,
+        scope=None if scope is None else scope.card,
+    )

@@ -14,9 +14,9 @@ from calibration.wording import parameter
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.import_choices import ImportChoices
+from model_store.foreign.inspection import Inspection
 from model_store.foreign.preprocessing import (
     BLUE_FIRST,
-    Order,
     Pixels,
     Preprocessing,
     of_bits,
@@ -25,7 +25,6 @@ from model_store.foreign.preprocessing import (
 from model_store.foreign.preprocessing_choice import (
     PreprocessingTrial,
     Progress,
-    Run,
     try_preprocessings,
 )
 from model_store.foreign.truth import Truth
@@ -45,12 +44,7 @@ class Decision:
 
 
 def decide(
-    image: ImageInput,
-    choices: ImportChoices,
-    run: Run,
-    truth: Truth | None,
-    *,
-    progress: Progress,
+    inspection: Inspection, choices: ImportChoices, truth: Truth | None, *, progress: Progress
 ) -> Decision:
     """Decide, by `truth` if there are labeled images.
 
@@ -59,23 +53,26 @@ def decide(
         LabeledFolderRefused: labeled images contradict what is said.
         ForeignModelRefused: numbers that were given do not fit the channels.
     """
-    said = _said(choices.pixels, choices.order, image) if choices.pixels else None
-    options = _options(said, image, choices)
+    image, said = inspection.image, choices.pixels
+    options = _options(choices, image)
     if truth is None:
-        why = choices.pixels.why if choices.pixels else "the only one for such an input"
-        return Decision(options[0] if said else _only(options), why)
-    trials = try_preprocessings(options, run, image, truth, progress=progress)
-    trial = trials[0]
+        if said is None:
+            _require_one(options)
+        return Decision(options[0], said.why if said else "the only one for such an input")
+    trials = try_preprocessings(options, inspection, truth, progress=progress)
+    trial = next(each for each in trials if said is None or each.preprocessing is options[0])
+    turned = _turned(trial, inspection, truth, progress)
     if said is not None:
-        trial = next(each for each in trials if each.preprocessing is options[0])
-    turned = _turned(trial, run, image, truth, progress)
-    if choices.pixels is not None:
         doubts = [*turned, *_contradicted(trial, trials, image, _constant(truth))]
-        why, notes = choices.pixels.why, []
+        why, notes = said.why, []
     else:
         doubts = [*turned, *_untold(trial, trials, image)]
         why = f"the likeliest of {len(trials)} on {trial.images} labeled images"
-        notes = [_unsaid(trial, image)]
+        notes = [
+            f"Nobody said how pixels are prepared. {_typed(trial.preprocessing, image)} is the "
+            "likeliest of the usual ways; a network may be fairly right with another than its "
+            "maker's. Ask whoever trained the model, and say it."
+        ]
     if doubts and not choices.anyway:
         refusal = LabeledFolderRefused if said or turned else ForeignModelUnclear
         raise refusal(f"{doubts[0]}, or {parameter('anyway', True)} to publish it all the same")
@@ -83,17 +80,16 @@ def decide(
     return Decision(trial.preprocessing, why, tuple(trials), tuple(notes))
 
 
-def _options(
-    said: Preprocessing | None, image: ImageInput, choices: ImportChoices
-) -> list[Preprocessing]:
+def _options(choices: ImportChoices, image: ImageInput) -> list[Preprocessing]:
     """What is said, and then its rivals; all usual ways if nothing is."""
     usuals = [_sized(each, choices) for each in usual(image)]
-    if said is None:
+    if choices.pixels is None:
         return [each for each in usuals if choices.order in (None, each.order)]
-    first = _sized(said, choices)
+    first = _sized(_said(choices.pixels, choices, image), choices)
     if image.channels == 3:
-        usuals.insert(0, replace(first, order="rgb" if said.order == "bgr" else "bgr"))
-    return [first, *(each for each in usuals if not _same(each, first))]
+        usuals.insert(0, replace(first, order="rgb" if first.order == "bgr" else "bgr"))
+    same = (first.normalization, first.order)
+    return [first, *(each for each in usuals if (each.normalization, each.order) != same)]
 
 
 def _sized(option: Preprocessing, choices: ImportChoices) -> Preprocessing:
@@ -107,7 +103,7 @@ def _sized(option: Preprocessing, choices: ImportChoices) -> Preprocessing:
     )
 
 
-def _said(pixels: Pixels, order: Order | None, image: ImageInput) -> Preprocessing:
+def _said(pixels: Pixels, choices: ImportChoices, image: ImageInput) -> Preprocessing:
     name, numbers, _ = pixels
     for values, what in ((numbers.mean, "mean"), (numbers.std, "std")):
         if len(values) not in (1, image.channels):
@@ -115,15 +111,11 @@ def _said(pixels: Pixels, order: Order | None, image: ImageInput) -> Preprocessi
                 f"{len(values)} numbers were given as {what}; expected one, or one for each of "
                 f"{image.channels} channels"
             )
-    return Preprocessing(name, numbers, order or ("bgr" if name in BLUE_FIRST else "rgb"))
+    return Preprocessing(name, numbers, choices.order or ("bgr" if name in BLUE_FIRST else "rgb"))
 
 
-def _same(option: Preprocessing, other: Preprocessing) -> bool:
-    return (option.normalization, option.order) == (other.normalization, other.order)
-
-
-def _only(options: Sequence[Preprocessing]) -> Preprocessing:
-    """Return the option, RGB if the order is all that is open. Raises ForeignModelUnclear."""
+def _require_one(options: Sequence[Preprocessing]) -> None:
+    """Ask, unless the order of channels is all that is open."""
     names = list(dict.fromkeys(each.name for each in options))
     if len(names) > 1:
         raise ForeignModelUnclear(
@@ -132,7 +124,6 @@ def _only(options: Sequence[Preprocessing]) -> Preprocessing:
             f"{parameter('channels', 'bgr')} if blue comes first), or {parameter('data')} with "
             "labeled images, on which the usual ways are tried"
         )
-    return options[0]
 
 
 def _contradicted(
@@ -140,7 +131,7 @@ def _contradicted(
     trials: Sequence[PreprocessingTrial],
     image: ImageInput,
     constant: float,
-) -> tuple[str, ...]:
+) -> list[str]:
     """Say which of the trials is likelier than what was said, and no less accurate.
 
     `constant`: the accuracy of a constant answer. With less, the classes are in another order.
@@ -152,47 +143,38 @@ def _contradicted(
         and each.accuracy >= max(said.accuracy, constant)
     ]
     if not better:
-        return ()
+        return []
     pixels = said.preprocessing.normalization
     better.sort(key=lambda each: each.preprocessing.normalization != pixels)  # in their order else
-    return (
+    return [
         f"the labeled images contradict how pixels are prepared: with {said.name} the model is "
         f"right on {100 * said.accuracy:.0f} % of {said.images} images (NLL {said.nll:.3g}), with "
         f"{better[0].name} on {100 * better[0].accuracy:.0f} % (NLL {better[0].nll:.3g}). Give "
-        f"{_typed(better[0].preprocessing, image)} if the model was trained so",
-    )
-
-
-def _unsaid(best: PreprocessingTrial, image: ImageInput) -> str:
-    return (
-        f"Nobody said how pixels are prepared. {_typed(best.preprocessing, image)} is the "
-        "likeliest of the usual ways; a network may be fairly right with another than its maker's. "
-        "Ask whoever trained the model, and say it."
-    )
+        f"{_typed(better[0].preprocessing, image)} if the model was trained so"
+    ]
 
 
 def _untold(
     best: PreprocessingTrial, trials: Sequence[PreprocessingTrial], image: ImageInput
-) -> tuple[str, ...]:
+) -> list[str]:
     """Say which of the trials the labels do not tell from the likeliest."""
     rivals = [
         each
-        for each in trials
-        if each is not best
-        and not (best.is_likelier_than(each) and not each.is_more_accurate_than(best))
+        for each in trials[1:]
+        if (each.is_more_accurate_than(best) or not best.is_likelier_than(each))
         and not _is_turned_gray(best, each)
     ]
     if not rivals:
-        return ()
+        return []
     names = " or ".join(
         f"{each.name} ({100 * each.accuracy:.1f} % right)" for each in rivals[:_SHOWN]
     )
-    return (
+    return [
         f"{best.images} labeled images do not tell {best.name} ({100 * best.accuracy:.1f} % right) "
         f"from {names}: their NLLs are equal or differ by less than chance, or the likelier one is "
         "right less often. Ask whoever trained the model, and give "
-        f"{_typed(best.preprocessing, image)} or another {parameter('pixels')}",
-    )
+        f"{_typed(best.preprocessing, image)} or another {parameter('pixels')}"
+    ]
 
 
 def _is_turned_gray(best: PreprocessingTrial, other: PreprocessingTrial) -> bool:
@@ -202,35 +184,28 @@ def _is_turned_gray(best: PreprocessingTrial, other: PreprocessingTrial) -> bool
 
 
 def _turned(
-    trial: PreprocessingTrial, run: Run, image: ImageInput, truth: Truth, progress: Progress
-) -> tuple[str, ...]:
+    trial: PreprocessingTrial, inspection: Inspection, truth: Truth, progress: Progress
+) -> list[str]:
     """Say whether the labels speak for an input whose columns come before its rows."""
-    if image.height != image.width:
-        return ()
-    option = trial.preprocessing
-    (turned,) = try_preprocessings(
-        [option],
-        lambda prepared: run(prepared.swapaxes(2, 3)),
-        image,
-        truth,
-        progress=progress,
-    )
+    if inspection.image.height != inspection.image.width:
+        return []
+    option = [trial.preprocessing]
+    (turned,) = try_preprocessings(option, inspection, truth, progress=progress, turned=True)
     better = turned.accuracy > max(trial.accuracy, _constant(truth))
     if not (better and turned.is_likelier_than(trial, errors=PROVEN)):
-        return ()
-    return (
+        return []
+    return [
         f"the labeled images contradict the layout of the input: the model is right on "
         f"{100 * trial.accuracy:.0f} % of {trial.images} images, and on "
-        f"{100 * turned.accuracy:.0f} % with rows and columns exchanged. Give "
-        f"{parameter('layout', image.turned_layout)} if its input has columns first",
-    )
+        f"{100 * turned.accuracy:.0f} % with rows and columns exchanged. If it takes columns "
+        "first, export it with rows first, as `model(images.swapaxes(2, 3))`"
+    ]
 
 
 def _constant(truth: Truth) -> float:
     """The share of the commonest kind of labels in the half to fit on."""
-    return float(
-        np.bincount(truth.strata[~truth.data.held_out]).max() / (~truth.data.held_out).sum()
-    )
+    fitting = truth.strata[~truth.data.held_out]
+    return float(np.bincount(fitting).max() / len(fitting))
 
 
 def _typed(option: Preprocessing, image: ImageInput) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.foreign.image_input import ImageInput
+from model_store.foreign.inspection import Inspection
 from model_store.foreign.labeled_images import decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.truth import Truth
@@ -23,7 +24,6 @@ CHANCE: Final = 1.96  # standard errors of a difference in NLL
 ROUNDING: Final = 1e-6  # of a fitted temperature, in NLL
 
 Logits = npt.NDArray[np.float64]
-Run = Callable[[npt.NDArray[np.float32]], Logits]  # prepared images (N, C, H, W) -> logits (N, K)
 Progress = Callable[[str, int, int], None]
 
 
@@ -65,25 +65,23 @@ class PreprocessingTrial:
 
 def try_preprocessings(
     options: Sequence[Preprocessing],
-    run: Run,
-    image: ImageInput,
+    inspection: Inspection,
     truth: Truth,
     *,
     progress: Progress,
+    turned: bool = False,
 ) -> list[PreprocessingTrial]:
     """Try each on the images of `truth` that are not held out; the best comes first.
 
-    `run` goes from prepared images to logits.
+    They have one size. `turned`: with rows and columns exchanged.
     """
-    chosen = _sample(truth)
+    image, chosen, done = inspection.image, _sample(truth), 0
     rows: list[list[Logits]] = [[] for _ in options]
-    done = 0
-    for spec in dict.fromkeys(spec_of(each, image) for each in options):
-        of_this_size = [at for at, each in enumerate(options) if spec_of(each, image) == spec]
-        for places, pixels in decoded(truth.data.paths, chosen, spec):
-            for at in of_this_size:
-                rows[at].append(run(options[at].apply(pixels, image)))
-            done += len(places) * len(of_this_size)
+    for places, pixels in decoded(truth.data.paths, chosen, spec_of(options[0], image)):
+        for option, found in zip(options, rows, strict=True):
+            prepared = option.apply(pixels, image)
+            found.append(inspection.run(prepared.swapaxes(2, 3) if turned else prepared)[0])
+            done += len(places)
             progress("try preprocessing", done, len(chosen) * len(options))
     trials = (
         PreprocessingTrial(

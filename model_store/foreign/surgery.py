@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-import numpy as np
 import onnx
-
-from model_store.bundle.graph_part import GraphPart, insert
 
 Producers = dict[str, onnx.NodeProto]
 
@@ -23,13 +20,9 @@ def producers(graph: onnx.GraphProto) -> Producers:
 
 def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that a caller must give; old files list weights among them."""
-    constants = _constant_names(graph)
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {each.values.name for each in graph.sparse_initializer}
     return [each for each in graph.input if each.name not in constants]
-
-
-def _constant_names(graph: onnx.GraphProto) -> set[str]:
-    names = {tensor.name for tensor in graph.initializer}
-    return names | {each.values.name for each in graph.sparse_initializer}
 
 
 def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
@@ -49,17 +42,6 @@ def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     del graph.output[:], graph.value_info[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     return cut
-
-
-def join(model: onnx.ModelProto, tensors: Sequence[str], name: str) -> None:
-    """Add the tensor `name` [N, K], float32, to a graph: K tensors of one number for each image."""
-    part = GraphPart(f"{name}_")
-    columns = [
-        part.add("Reshape", part.add("Cast", each, to=onnx.TensorProto.FLOAT), np.array([-1, 1]))
-        for each in tensors
-    ]
-    part.add("Concat", *columns, axis=1, output=name)
-    insert(model.graph, len(model.graph.node), part)
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
@@ -118,9 +100,3 @@ def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto | None:
     if node.op_type in ("Identity", "Cast", "DequantizeLinear", "Unsqueeze", "Squeeze"):
         return constant(model, first_input(node))
     return None
-
-
-def constant_shape(model: onnx.ModelProto, name: str) -> tuple[int, ...] | None:
-    """Return the shape of such a tensor."""
-    tensor = constant(model, name)
-    return None if tensor is None else tuple(tensor.dims)

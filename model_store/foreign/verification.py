@@ -16,7 +16,7 @@ from model_store.foreign.labeled_images import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
 from model_store.foreign.sandbox import Sandbox
-from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
+from model_store.foreign.wrapping import wrap
 from model_store.runtime import ort
 
 MAX_DIFFERENCE: Final = 1e-3  # of a probability
@@ -42,15 +42,12 @@ def verify(
     """
     image, scores = inspection.image, inspection.scores
     pixels = _pixels(inspection, preprocessing, data)
-    arrays = image.arrange(preprocessing.apply(pixels, image))
-    given = own_scores(inspection.running, image, arrays, scores.source.tensor)
+    prepared = preprocessing.apply(pixels, image)
+    given = own_scores(inspection.running, image, image.arrange(prepared), scores.source)
     own = scores.own_probabilities(given)
     difference = _difference(wrap(inspection.core, preprocessing, names), pixels, own, sandbox)
     if figures.calibrated:
-        core = sandbox.load(inspection.core.serialized)
-        (logits,) = core.rows({NATIVE: arrays}, LOGITS, columns=scores.count)
-        core.unload()
-        expected = scores.probabilities(figures.scaled(logits.astype(np.float64)))
+        expected = scores.probabilities(figures.scaled(inspection.run(prepared)[0]))
         difference = max(difference, _difference(graph, pixels, expected, sandbox))
     return Verification(
         images=len(pixels),
@@ -69,15 +66,11 @@ def _difference(
     graph: bytes, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float64], sandbox: Sandbox
 ) -> float:
     """Return the largest difference. Raises ForeignModelRefused if it is over 1e-3."""
-    bundle = sandbox.load(graph)
-    columns = expected.shape[1]
-    (together,) = bundle.rows({INPUT: pixels}, OUTPUT, columns=columns)
-    alone = [
-        bundle.rows({INPUT: pixels[at : at + 1]}, OUTPUT, columns=columns)[0][0]
-        for at in range(min(ALONE, len(pixels)))
-    ]
+    bundle, columns = sandbox.load(graph), expected.shape[1]
+    batches = [pixels, *(pixels[at : at + 1] for at in range(min(ALONE, len(pixels))))]
+    given = [bundle.rows({INPUT: batch}, OUTPUT, columns=columns)[0] for batch in batches]
     bundle.unload()
-    errors = np.concatenate([together - expected, alone - expected[: len(alone)]])
+    errors = np.concatenate(given) - np.concatenate([expected, expected[:ALONE]])
     difference = float(np.abs(errors).max())
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ForeignModelRefused(
