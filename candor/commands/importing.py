@@ -31,7 +31,6 @@ def import_model(
     output: str | Sequence[str] | None = None,
     scores: Literal["softmax", "sigmoid", "logits"] | None = None,
     size: Annotated[str | Sequence[int] | None, "HEIGHTxWIDTH"] = None,
-    layout: Annotated[Literal["nchw", "nhwc", "ncwh", "nwhc"] | None, RARE] = None,
     resize: Annotated[str | Sequence[int] | None, "HOW|HEIGHTxWIDTH", RARE] = None,
     bits: Annotated[int | None, Within(9, 16), RARE] = None,
     architecture: Annotated[str | None, RARE] = None,
@@ -58,8 +57,7 @@ def import_model(
         channels: The color that comes first (default: rgb).
         output: Where there are several: the one with the scores, or edema,mass.
         scores: Where they do not sum to 1: classes that exclude each other, or findings.
-        size: Where the graph takes any, as in 224x224.
-        layout: Of a vector of colors, or if columns come first.
+        size: Where the graph takes any, or vectors, as in 224x224.
         resize: stretch, crop, or a larger size as in 256x256 whose center is cut out (default:
             stretch).
         bits: Of gray images of 16 bits, how many hold values.
@@ -94,7 +92,6 @@ def import_model(
     choices = ImportChoices(
         classes=None if classes is None else given_names(classes),
         size=_size("size", size),
-        layout=layout,
         outputs=tuple(each.strip() for each in outputs),
         scores=scores,
         pixels=None if pixels is None else _normalization(pixels),

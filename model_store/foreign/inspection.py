@@ -246,9 +246,7 @@ def _with_taps(
         taps = find_taps(model, core.scores.tensors, core.image, arrays, sandbox)
         if not taps:
             return core, loaded
-        tapped = logits_graph(
-            model, core.image, core.scores, one_by_one=core.one_by_one, taps=taps
-        )
+        tapped = logits_graph(model, core.image, core.scores, one_by_one=core.one_by_one, taps=taps)
         session = sandbox.load(tapped.serialized)
         session.rows({NATIVE: arrays}, *tapped.outputs, columns=core.scores.count)
     except ForeignModelRefused:

@@ -63,6 +63,10 @@ class ImportedModel:
     notes: tuple[str, ...]
     preprocessing: Preprocessing
 
+    @property
+    def version(self) -> int:
+        return self.card.version
+
 
 @dataclass(frozen=True)
 class _Answers:

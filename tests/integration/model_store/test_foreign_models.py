@@ -106,7 +106,16 @@ MAPS = [
     node("Div", "nchw all", "unit"),
     node("Conv", "unit kernel", "maps", kernel_shape=[SIDE, SIDE]),
 ]
-KERNEL = np.ascontiguousarray(WEIGHTS.T.reshape(3, 3, SIDE, SIDE))
+POOLED = [
+    node("GlobalAveragePool", "maps", "pooled"),
+    node("Squeeze", "pooled axes", "z"),
+    node("Softmax", "z", "scores"),
+]
+TF2ONNX = {
+    "kernel": np.ascontiguousarray(WEIGHTS.T.reshape(3, 3, SIDE, SIDE)),
+    "all": np.array(255, np.float32),
+    "axes": np.array([2, 3], np.int64),
+}
 CASES = {
     "logits": Case(graph(*linear()), EXCLUSIVE, lambda x: softmax(unit(x))),
     "log-softmax": Case(graph(*after("LogSoftmax", axis=1)), UNIT, lambda x: softmax(unit(x))),
@@ -131,18 +140,7 @@ CASES = {
         lambda x: softmax(flat((x / np.float32(255) - MEAN) / STD) @ WEIGHTS),
     ),
     "as tf2onnx writes, pixels divided inside": Case(
-        graph(
-            *MAPS,
-            node("GlobalAveragePool", "maps", "pooled"),
-            node("Squeeze", "pooled axes", "z"),
-            node("Softmax", "z", "scores"),
-            shape=("N", SIDE, SIDE, 3),
-            constants={
-                "kernel": KERNEL,
-                "all": np.array(255, np.float32),
-                "axes": np.array([2, 3], np.int64),
-            },
-        ),
+        graph(*MAPS, *POOLED, shape=("N", SIDE, SIDE, 3), constants=TF2ONNX),
         (*NAMED, "--pixels", "raw"),
         lambda x: softmax(unit(x)),
     ),
@@ -178,14 +176,20 @@ CASES = {
         lambda x: softmax(flat((x / np.float32(255) - 0.1307) / 0.3081) @ GRAY),
         channels=1,
     ),
-    "a vector of colors": Case(
+    "a vector of gray pixels": Case(
         graph(
             node("MatMul", "pixels weights", "z"),
             node("Softmax", "z", "scores"),
-            shape=("N", 3 * SIDE * SIDE),
-            constants={"weights": NHWC},
+            shape=("N", SIDE * SIDE),
+            constants={"weights": GRAY},
         ),
-        (*UNIT, "--layout", "nhwc"),
+        (*NAMED, "--pixels", "unit", "--size", f"{SIDE}x{SIDE}"),
+        lambda x: softmax(flat(x / np.float32(255)) @ GRAY),
+        channels=1,
+    ),
+    "any number of channels, of which one runs": Case(
+        graph(*MAPS, *POOLED, shape=("N", "H", "W", "C"), constants=TF2ONNX),
+        (*NAMED, "--pixels", "raw", "--size", f"{SIDE}x{SIDE}"),
         lambda x: softmax(unit(x)),
     ),
     "names in the metadata": Case(named, UNIT[2:], lambda x: softmax(unit(x))),
@@ -299,10 +303,26 @@ OPEN: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], tuple[str, ...]]] 
     "logits": (graph(*linear()), UNIT, ("--scores softmax", "--scores sigmoid")),
     "pixels": (graph(*after("Softmax")), NAMED, ("--pixels", "--channels")),
     "names": (graph(*after("Softmax")), UNIT[2:], ("--classes FIRST,SECOND,THIRD",)),
-    "a vector of colors": (
-        graph(node("MatMul", "pixels weights", "scores"), shape=("N", 3 * SIDE * SIDE)),
+    "the size of a vector": (
+        graph(
+            node("MatMul", "pixels weights", "scores"),
+            shape=("N", SIDE * SIDE),
+            constants={"weights": GRAY},
+        ),
         UNIT,
-        ("--layout nhwc", "nchw"),
+        ("--size",),
+    ),
+    "whether images have colors": (
+        graph(
+            node("GlobalAveragePool", "pixels", "x"),
+            node("ReduceSum", "x all", "y", keepdims=0),
+            node("Expand", "y one", "z"),
+            node("Sigmoid", "z", "scores"),
+            shape=("N", "C", SIDE, SIDE),
+            constants={"all": np.array([1, 2, 3]), "one": np.array([1, 1])},
+        ),
+        ("--classes", "no,yes", *UNIT[2:]),
+        ("1 channel", "[N, 3, H, W]"),
     ),
     "the size": (
         graph(

@@ -18,7 +18,6 @@ from onnx import TensorProto, helper
 from model_store import kernel
 from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
-from model_store.foreign.image_input import InputWishes
 from model_store.foreign.inspection import inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
@@ -306,7 +305,7 @@ def test_a_loop_without_end_is_ended(tmp_path: Path) -> None:
     )
     write(tmp_path / "loop.onnx")
     with Sandbox(0, seconds=4) as sandbox, pytest.raises(ForeignModelRefused, match="within 4 s"):
-        inspect_model(read_onnx(tmp_path / "loop.onnx", sandbox), sandbox, wishes=InputWishes())
+        inspect_model(read_onnx(tmp_path / "loop.onnx", sandbox), sandbox, size=None)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,12 +11,12 @@ from model_store.foreign.image_input import ImageInput
 from model_store.foreign.preprocessing import Preprocessing, usual
 
 LAYOUTS = {
-    "NCHW": ImageInput("x", np.float32, False, (3, 4, 6), None, 3, 4, 6),
-    "NHWC": ImageInput("x", np.float32, True, (4, 6, 3), None, 3, 4, 6),
-    "flat": ImageInput("x", np.float64, True, (72,), None, 3, 4, 6),
-    "gray": ImageInput("x", np.float32, False, (4, 6), None, 1, 4, 6),
-    "uint8": ImageInput("x", np.uint8, True, (4, 6, 3), None, 3, 4, 6),
-    "int8": ImageInput("x", np.int8, False, (3, 4, 6), None, 3, 4, 6),
+    "NCHW": ImageInput("x", np.float32, None, (3, 4, 6), 3, 4, 6),
+    "NHWC": ImageInput("x", np.float32, None, (4, 6, 3), 3, 4, 6, channels_last=True),
+    "flat": ImageInput("x", np.float64, None, (24,), 1, 4, 6),
+    "gray": ImageInput("x", np.float32, None, (4, 6), 1, 4, 6),
+    "uint8": ImageInput("x", np.uint8, None, (4, 6, 3), 3, 4, 6, channels_last=True),
+    "int8": ImageInput("x", np.int8, None, (3, 4, 6), 3, 4, 6),
 }
 
 
