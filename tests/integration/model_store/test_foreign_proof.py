@@ -12,7 +12,7 @@ from PIL import Image
 
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
 from tests.builders.bundles import SIDE, foreign_onnx
-from tests.builders.foreign import answers, imported, linear, node, run_import, sigmoid
+from tests.builders.foreign import imported, linear, node, run_import, sigmoid
 
 RANDOM = np.random.default_rng(11)
 COARSE = SIDE // 4
