@@ -66,6 +66,31 @@ def find_names(
     )
 
 
+def require_same_order(
+    names: Sequence[str],
+    model: onnx.ModelProto,
+    labels: Sequence[str],
+    others: Sequence[Sequence[str]],
+) -> None:
+    """Raise ForeignModelRefused if the same names stand in another order in the model.
+
+    `labels`: of a ZipMap; `others`: what the maker says beside the graph.
+    """
+    plain = _plain(names)
+    for own in (*(each.names for each in _named(model, labels)), *others):
+        if sorted(_plain(own)) == sorted(plain) and _plain(own) != plain:
+            raise ForeignModelRefused(
+                f"its classes were given as {','.join(names)}, and the model itself has them in "
+                f"the order {','.join(own)}: give {parameter('classes', ','.join(own))}, or "
+                f"{parameter('anyway', True)} if the model is mistaken"
+            )
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    """Names without case, blanks and signs."""
+    return ["".join(filter(str.isalnum, each.casefold())) for each in names]
+
+
 def _checked(names: ClassNames, count: int) -> ClassNames:
     twice = sorted({each for each in names.names if names.names.count(each) > 1})
     if twice:
@@ -85,15 +110,20 @@ def _checked(names: ClassNames, count: int) -> ClassNames:
 def _sources(
     model: onnx.ModelProto, labels: Sequence[str], folders: Sequence[str]
 ) -> Iterator[ClassNames]:
-    if set(folders) <= set(labels) or not all(each.isdecimal() for each in labels):
-        yield ClassNames(tuple(labels), "as the graph names them")
-    for entry in model.metadata_props:
-        if entry.key.lower() in METADATA:
-            yield ClassNames(_from_text(entry.value), f"from the file's metadata ({entry.key})")
+    numbered = all(each.isdecimal() for each in labels) and not set(folders) <= set(labels)
+    yield from _named(model, () if numbered else labels)
     yield ClassNames(
         tuple(folders),
         "the labeled folders in alphabetical order, as Keras and torchvision number them",
     )
+
+
+def _named(model: onnx.ModelProto, labels: Sequence[str]) -> Iterator[ClassNames]:
+    """Give the names that the file has."""
+    yield ClassNames(tuple(labels), "as the graph names them")
+    for entry in model.metadata_props:
+        if entry.key.lower() in METADATA:
+            yield ClassNames(_from_text(entry.value), f"from the file's metadata ({entry.key})")
 
 
 def _read(path: Path) -> tuple[str, ...]:

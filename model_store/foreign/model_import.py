@@ -23,7 +23,7 @@ from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
 from model_store.bundle.scope import ScopeCheck, statistics, with_scope
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from model_store.foreign.card_figures import UNLABELED, CardFigures
-from model_store.foreign.class_names import ClassNames, find_names
+from model_store.foreign.class_names import ClassNames, find_names, require_same_order
 from model_store.foreign.class_scores import WHAT, ask_reading
 from model_store.foreign.import_choices import ImportChoices
 from model_store.foreign.inspection import Inspection, inspect_model
@@ -191,6 +191,10 @@ def _settled(
         )
     except ForeignModelUnclear as error:
         asked.append(str(error))
+    if not choices.anyway:
+        said = source.said.classes
+        others = (choices.outputs, said.names if said else ())
+        require_same_order(names.names, source.model, scores.source.labels, others)
     told = data is not None and (data.reading != "exclusive" or scores.kind != "independent")
     if not (scores.shown or choices.reading or told):
         asked.append(ask_reading(scores))

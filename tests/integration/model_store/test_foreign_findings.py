@@ -71,12 +71,12 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], Callable[[Array]
     ),
     "an output for each": (
         lambda path: of_findings(path, heads("Sigmoid"), outputs=LOWER, opset=18),
-        FINDINGS,
+        (*FINDINGS, "--output", ",".join(LOWER)),
         sigmoid,
     ),
     "an output for each, logits, in another order": (
         lambda path: of_findings(path, heads("Identity"), outputs=LOWER[::-1], opset=18),
-        FINDINGS,
+        (*FINDINGS, "--output", ",".join(LOWER)),
         sigmoid,
     ),
     "two of four outputs": (

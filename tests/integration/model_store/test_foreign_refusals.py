@@ -416,6 +416,47 @@ def test_class_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "'a'" in refusal(path, "--classes", "a,a,b")
 
 
+def zipped(path: Path) -> None:
+    names = node("ZipMap", "p", "scores", classlabels_strings=["B", "C", "A"])
+    names.domain = "ai.onnx.ml"
+    foreign_onnx(path, [*linear("Softmax")[:2], node("Softmax", "logits", "p"), names])
+    graph = onnx.load(path)
+    graph.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    graph.graph.output[0].type.sequence_type.elem_type.map_type.key_type = TensorProto.STRING
+    graph.graph.output[0].type.sequence_type.elem_type.map_type.value_type.tensor_type.elem_type = 1
+    onnx.save(graph, path)
+
+
+def in_metadata(path: Path) -> None:
+    foreign_onnx(path, linear("Softmax"))
+    graph = onnx.load(path)
+    helper.set_model_props(graph, {"class_names": '["b", "c", "a"]'})
+    onnx.save(graph, path)
+
+
+@pytest.mark.parametrize("build", [zipped, in_metadata])
+def test_classes_in_another_order_than_the_models_are_refused(
+    tmp_path: Path, build: Callable[[Path], None]
+) -> None:
+    build(path := tmp_path / "model.onnx")
+    said = refusal(path)
+    assert "--classes b,c,a" in said.casefold()
+    assert "--anyway" in said
+    done = candor_here(
+        *("import", path, "--pixels", "unit", "--channels", "rgb", "--classes", "b,c,a"),
+        *("--store", tmp_path / "other"),
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_findings_in_another_order_than_their_outputs_are_refused(tmp_path: Path) -> None:
+    split = node("Split", "z", "b c a", axis=1, num_outputs=3)
+    nodes = [*linear()[:1], node("MatMul", "flat weights", "z"), split]
+    path = foreign_onnx(tmp_path / "model.onnx", nodes, outputs=("b", "c", "a"), opset=18)
+    findings = ("--scores", "sigmoid", "--output")
+    assert "--classes b,c,a" in refusal(path, *findings, "b,c,a")
+
+
 def test_a_labeled_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "model.onnx")
     good = labeled_folder(tmp_path / "good")
