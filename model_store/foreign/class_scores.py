@@ -36,11 +36,15 @@ CUT_DIFFERENCE: Final = 5e-4
 LINEAR: Final = frozenset(
     (
         *("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"),
-        *("Conv", "ConvInteger", "QLinearConv", "Add", "GlobalAveragePool"),
+        *("Conv", "ConvInteger", "QLinearConv", "Add"),
     )
 )
 _NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
+_ODD: Final = frozenset({"Tanh", "Softsign", "Erf", "Atan", "Sin", "Cos"})
+_POOLED: Final = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool"})
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
+_SATURATED: Final = 9.0  # log-odds from which on single precision and the floor move them
+_SAME: Final = 1e-2  # of log-odds
 Scores = npt.NDArray[np.float64]
 
 
@@ -131,10 +135,6 @@ def read_scores(
     end, before = _ending(model, source)
     count, shares = scores.shape[1], bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
     made_by = {_operator(model, tensor) for tensor in source.tensors}
-    if not shares:
-        _refuse_scaled(source, scores)
-        if scores.min() >= 0 and not are_logits:
-            _refuse_evidence(source, made_by & _NEVER_NEGATIVE)
     if count > 1 and _sum_to_one(scores, shares=shares):
         if reading == "findings":
             raise ForeignModelRefused(
@@ -142,8 +142,14 @@ def read_scores(
                 "other (they sum to 1), so they are no findings: leave "
                 f"{parameter('scores', 'sigmoid')} out"
             )
+        _refuse_votes(source, scores, end)
         cut = before if end == "softmax" else ()
         return ClassScores(source, shares, "softmax", count, before=cut, shown=True)
+    _refuse_scaled(source, scores)
+    one_each = count == 1 or reading == "findings"
+    _refuse_constant(source, scores, _log_odds(scores) if shares else scores, one_each=one_each)
+    if not are_logits:
+        _refuse_unknown(source, scores, made_by, shares=shares, one_each=one_each)
     bounded = shares and not made_by & LINEAR
     chances = end == "sigmoid" or (bounded and bool(scores.max() > 0))
     cut = before if end == "sigmoid" else ()
@@ -207,9 +213,11 @@ def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[End | None, tu
 
 
 def _operator(model: onnx.ModelProto, tensor: str) -> str:
-    """The operator that makes `tensor`, before constants shift or scale it; "" if none does."""
+    """The operator that makes `tensor`, before it is pooled or constants shift or scale it; "" if
+    none does.
+    """
     node = behind(model, tensor)
-    while node is not None and node.op_type in ELEMENTWISE:
+    while node is not None and node.op_type in ELEMENTWISE | _POOLED:
         moved = [each for each in node.input if constant(model, each) is None]
         if len(moved) != 1:
             break
@@ -217,13 +225,55 @@ def _operator(model: onnx.ModelProto, tensor: str) -> str:
     return "" if node is None else node.op_type
 
 
-def _refuse_evidence(source: ScoreOutput, operators: set[str]) -> None:
-    """Refuse numbers that a softmax or a division by their sum could make probabilities."""
-    if operators:
+def _refuse_unknown(
+    source: ScoreOutput, scores: Scores, operators: set[str], *, shares: bool, one_each: bool
+) -> None:
+    """Refuse numbers that are neither logits nor probabilities: what they mean is open.
+
+    `one_each`: each score is about one question, so only its sign or a sigmoid can answer it.
+    """
+    made_by, said = ", ".join(sorted(operators)), ""
+    if operators & _ODD:
+        said = "ends between -1 and 1, and no function is known that makes it a probability"
+    elif scores.min() >= 0 and (
+        operators & _NEVER_NEGATIVE and not one_each if shares else not operators & LINEAR
+    ):
+        said = (
+            "gives numbers that are never negative: logits in one model, distances, percent, or "
+            "evidence to be divided by its sum in another"
+        )
+    elif scores.max() <= 1e-3 and one_each and not operators & LINEAR:
+        said = "gives numbers that are never positive, as logarithms of probabilities are"
+    if said:
+        logits = "" if one_each else f", or give {parameter('scores', 'logits')} if they are"
         raise ForeignModelRefused(
-            f"its output '{source.output}' ends in {', '.join(sorted(operators))}: numbers that "
-            "are never negative are logits in one model and evidence, to be divided by its sum, in "
-            f"another: export the probabilities, or give {parameter('scores', 'logits')}"
+            f"its output '{source.output}' comes from {made_by} and {said}: export the "
+            f"probabilities or the logits{logits}"
+        )
+
+
+def _refuse_votes(source: ScoreOutput, scores: Scores, end: End | None) -> None:
+    if end is None and np.isin(scores, (0, 1)).all():
+        raise ForeignModelRefused(
+            f"its output '{source.output}' is 1 for one class and 0 for all others, which says "
+            "nothing of how sure it is: export the probabilities"
+        )
+
+
+def _refuse_constant(
+    source: ScoreOutput, scores: Scores, logits: Scores, *, one_each: bool
+) -> None:
+    """Refuse scores, or with exclusive classes differences of them, that no image changes."""
+    if not np.ptp(scores, axis=0).any():
+        raise ForeignModelRefused(
+            f"its output '{source.output}' is the same for all images, as of a softmax over the "
+            "images in place of the classes: export it with a softmax over the last axis"
+        )
+    plain = logits[np.abs(logits).max(axis=1) < _SATURATED]
+    if len(plain) > 1 and not one_each and np.ptp(plain - plain[:, :1], axis=0).max() < _SAME:
+        raise ForeignModelRefused(
+            f"the scores of its output '{source.output}' differ by the same numbers for all "
+            "images, as thresholds between grades do: export a probability for each grade"
         )
 
 
@@ -237,12 +287,12 @@ def _sum_to_one(scores: Scores, *, shares: bool) -> bool:
 def _refuse_scaled(source: ScoreOutput, scores: Scores) -> None:
     """Refuse probabilities in percent or of another total than 1, which would pass for logits."""
     totals = scores.sum(axis=1)
-    total, differ = totals.mean(), np.ptp(scores, axis=0).max() > 0
+    total, differ = totals.mean(), np.ptp(scores, axis=0).max() > SUMS_TO_ONE * totals.mean()
     if scores.min() >= 0 and differ and np.ptp(totals) < SUMS_TO_ONE * total:
         raise ForeignModelRefused(
             f"the {scores.shape[1]} scores of its output '{source.output}' always add up to "
-            f"{total:.4g}, as probabilities times {total:.4g} do: export the model without this "
-            "factor"
+            f"{total:.4g}, as probabilities that were scaled or turned round do: export those that "
+            "add up to 1"
         )
 
 

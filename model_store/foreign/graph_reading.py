@@ -106,6 +106,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
             f"has the operator {', '.join(reading)}, which runs code or files that the graph "
             "names: export the model without it"
         )
+    if any(map(_is_training, nodes_of(model))):
+        raise ReadingRefused(
+            "has a batch normalization that is still training, so that the other images of a batch "
+            "change an answer: export it after `model.eval()`"
+        )
     foreign = operators_beyond(model, STANDARD_DOMAINS)
     if any(".QLinear" in each or ".QGemm" in each for each in foreign):
         raise ReadingRefused(
@@ -118,6 +123,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
             "runtimes lack: export the model with standard operators only, and without ONNX "
             "Runtime's optimizations"
         )
+
+
+def _is_training(node: onnx.NodeProto) -> bool:
+    modes = [each.i for each in node.attribute if each.name == "training_mode"]
+    return node.op_type == "BatchNormalization" and any(modes)
 
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:

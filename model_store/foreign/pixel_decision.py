@@ -111,6 +111,11 @@ def _said(pixels: Pixels, choices: ImportChoices, image: ImageInput) -> Preproce
                 f"{len(values)} numbers were given as {what}; expected one, or one for each of "
                 f"{image.channels} channels"
             )
+    if np.issubdtype(image.dtype, np.integer) and numbers.divisor * max(numbers.std) > 1:
+        raise ForeignModelRefused(
+            f"its input takes whole numbers, and {numbers.formula} has fractions between: the "
+            f"graph scales them itself. Give {parameter('pixels', 'raw')}"
+        )
     return Preprocessing(name, numbers, choices.order or ("bgr" if name in BLUE_FIRST else "rgb"))
 
 

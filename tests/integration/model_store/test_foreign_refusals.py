@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,89 @@ def test_is_refused_by_name(tmp_path: Path, case: str) -> None:
     write, named = CASES[case]
     write(tmp_path / "model.onnx")
     assert named in refusal(tmp_path / "model.onnx")
+
+
+SOFTMAX, SIGMOID = ("--scores", "softmax"), ("--scores", "sigmoid")
+ONE = np.random.default_rng(6).normal(0, 0.05, (3 * SIDE * SIDE, 1)).astype(np.float32)
+# What follows logits `z`, what is typed, and what the refusal must name: none are probabilities or
+# logits, and each would come in as either.
+NO_SCORES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[str], str]] = {
+    "squared distances": ([node("Mul", "z z", "scores")], SOFTMAX, "distances"),
+    "negative logarithms": (
+        [node("LogSoftmax", "z", "y"), node("Neg", "y", "scores")],
+        SOFTMAX,
+        "never negative",
+    ),
+    "evidence that is pooled": (
+        [
+            node("Relu", "z", "y"),
+            node("Unsqueeze", "y axis", "maps"),
+            node("ReduceMean", "maps", "scores", axes=[2], keepdims=0),
+        ],
+        SOFTMAX,
+        "Relu",
+    ),
+    "kernels": (
+        [node("Mul", "z z", "d"), node("Neg", "d", "n"), node("Exp", "n", "scores")],
+        SOFTMAX,
+        "Exp",
+    ),
+    "percent of findings": (
+        [node("Sigmoid", "z", "p"), node("Mul", "p hundred", "scores")],
+        SIGMOID,
+        "percent",
+    ),
+    "logarithms of findings": (
+        [node("Sigmoid", "z", "p"), node("Add", "p small", "q"), node("Log", "q", "scores")],
+        SIGMOID,
+        "logarithms",
+    ),
+    "tanh": ([node("Tanh", "z", "scores")], SIGMOID, "Tanh"),
+    "1 - softmax": (
+        [node("Softmax", "z", "p"), node("Sub", "one p", "scores")],
+        SOFTMAX,
+        "add up to 2",
+    ),
+    "a softmax over images": ([node("Softmax", "z", "scores", axis=0)], SIGMOID, "last axis"),
+    "votes": ([node("Hardmax", "z", "scores", axis=1)], (), "how sure"),
+    "thresholds between grades": (
+        [node("Add", "one_z steps", "y"), node("Sigmoid", "y", "scores")],
+        SOFTMAX,
+        "for each grade",
+    ),
+    "a normalization in training": (
+        [
+            node("BatchNormalization", "z ones zero zero ones", "scores m v", training_mode=1),
+        ],
+        SOFTMAX,
+        "model.eval()",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_SCORES)
+def test_numbers_that_are_no_scores_are_refused(tmp_path: Path, case: str) -> None:
+    nodes, options, named = NO_SCORES[case]
+    constants = {
+        "axis": np.array([2]),
+        "hundred": np.float32(100),
+        "one": np.float32(1),
+        "small": np.float32(1e-6),
+        "narrow": ONE,
+        "steps": np.array([0.5, 0, -0.5], np.float32),
+        "ones": np.ones(3, np.float32),
+        "zero": np.zeros(3, np.float32),
+    }
+    logits = [FLAT, node("MatMul", "flat weights", "z"), node("MatMul", "flat narrow", "one_z")]
+    path = foreign_onnx(tmp_path / "model.onnx", [*logits, *nodes], constants=constants)
+    assert named in refusal(path, *options)
+
+
+def test_whole_numbers_are_not_scaled_to_fractions(tmp_path: Path) -> None:
+    cast = node("Cast", "pixels", "x", to=TensorProto.FLOAT)
+    nodes = [cast, *linear("Softmax", source="x")]
+    path = foreign_onnx(tmp_path / "model.onnx", nodes, elem_type=TensorProto.UINT8)
+    assert "--pixels raw" in refusal(path)
 
 
 @pytest.fixture(params=[True, False], ids=["kernel", "watched"])
