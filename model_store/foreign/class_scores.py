@@ -44,7 +44,7 @@ _ODD: Final = frozenset({"Tanh", "Softsign", "Erf", "Atan", "Sin", "Cos"})
 _POOLED: Final = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool"})
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
 _SATURATED: Final = 9.0  # log-odds from which on single precision and the floor move them
-_SAME: Final = 1e-2  # of log-odds
+_SAME: Final = 1e-2  # of what they change together
 Scores = npt.NDArray[np.float64]
 
 
@@ -127,7 +127,7 @@ def read_scores(
 
     `reading` is what the caller, the maker or the labels say; without it classes are read as
     exclusive, and `shown` is false where the scores do not show that. `are_logits`: so the caller
-    says of numbers that are never negative.
+    or the library says of numbers that could be others.
 
     Raises ForeignModelRefused if the scores contradict `reading`, or are not finite.
     """
@@ -150,7 +150,7 @@ def read_scores(
     _refuse_constant(source, scores, _log_odds(scores) if shares else scores, one_each=one_each)
     if not are_logits:
         _refuse_unknown(source, scores, made_by, shares=shares, one_each=one_each)
-    bounded = shares and not made_by & LINEAR
+    bounded = shares and not are_logits and not made_by & LINEAR
     chances = end == "sigmoid" or (bounded and bool(scores.max() > 0))
     cut = before if end == "sigmoid" else ()
     if count == 1 and reading != "findings":
@@ -270,7 +270,10 @@ def _refuse_constant(
             "images in place of the classes: export it with a softmax over the last axis"
         )
     plain = logits[np.abs(logits).max(axis=1) < _SATURATED]
-    if len(plain) > 1 and not one_each and np.ptp(plain - plain[:, :1], axis=0).max() < _SAME:
+    if one_each or len(plain) < 2:
+        return
+    apart, together = (np.ptp(each, axis=0).max() for each in (plain - plain[:, :1], plain))
+    if apart < _SAME * together:
         raise ForeignModelRefused(
             f"the scores of its output '{source.output}' differ by the same numbers for all "
             "images, as thresholds between grades do: export a probability for each grade"

@@ -155,7 +155,7 @@ def _inspected(
         outputs=choices.outputs,
         classes=len(names) or (len(data.folders) if data else 0) or None,
         reading=choices.reading or (data.reading if data else None),
-        are_logits=choices.scores == "logits",
+        are_logits=choices.scores == "logits" or source.gives_logits,
         with_scope=can_be_checked(data),
     )
     found = None if choices.trusted else data_dependence(inspection.original)

@@ -33,12 +33,14 @@ class ForeignSource:
     Attributes:
         model: the graph, read but not run.
         file: name of the file; `sha256` of its bytes.
+        gives_logits: whether the network is known to give logits.
     """
 
     model: onnx.ModelProto
     file: str
     sha256: str
     said: ImportChoices = NOTHING_SAID
+    gives_logits: bool = False
 
     @property
     def producer(self) -> str:

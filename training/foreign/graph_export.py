@@ -58,7 +58,7 @@ def exported(
             f"{difference:.1e}, relatively"
         )
     graph = checked(model.SerializeToString(), path, sandbox)
-    return ForeignSource(graph, path.name, file_sha256(path), said)
+    return ForeignSource(graph, path.name, file_sha256(path), said, gives_logits=True)
 
 
 def _graph(module: nn.Module, images: torch.Tensor, path: Path) -> onnx.ModelProto:
