@@ -203,6 +203,11 @@ def _matched(
     known = np.where(values == UNCERTAIN, np.nan, values)
     if not np.isin(known[~np.isnan(known)], (0, 1)).all():
         raise PredictionsRefused("a label of a finding is 1, 0, -1 (uncertain) or blank (unknown)")
+    if not (known == 0).any():
+        raise PredictionsRefused(
+            "no label says that a finding is absent: write 0 for that. A blank is unknown, and -1 "
+            "is uncertain"
+        )
     return tuple(both), scores[:, [names.index(name) for name in both]], known, (*notes,)
 
 

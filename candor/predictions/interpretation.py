@@ -25,6 +25,7 @@ from candor.predictions.scores import fractions, share_of_two, shares
 from candor.predictions.table import ColumnTable
 
 _YES = {"1", "true", "yes", "right", "correct"}
+_FEWEST = 10  # answers of a class, to tell
 _NO = {"0", "false", "no", "wrong", "incorrect"}
 Texts = npt.NDArray[np.object_]
 Scored = tuple[tuple[str, ...], FloatArray]
@@ -129,12 +130,32 @@ def _of_confidence(
     unlabeled = None if correct is None else np.isnan(correct)
     kept, identity = kept_rows(table, columns, unlabeled=unlabeled, missing=np.isnan(values))
     p = fractions(values[kept][:, np.newaxis], identity["rows"], kind=columns.kind)
+    if columns.predicted is not None:
+        said = np.array(table.texts(columns.predicted), dtype=object)[kept]
+        _refuse_one_class(p[:, 0], said, columns.confidence)
     return LabeledPredictions(
         kind="confidence",
         confidence=p[:, 0],
         correct=None if correct is None else correct[kept] == 1,
         **identity,
     )
+
+
+def _refuse_one_class(confidence: FloatArray, predicted: Texts, column: str) -> None:
+    """Refuse the probability of one of two classes: it is lower wherever the other is predicted."""
+    names = sorted(set(predicted) - {""})
+    if len(names) != 2:
+        return
+    first, second = (confidence[predicted == name] for name in names)
+    if min(len(first), len(second)) < _FEWEST:
+        return
+    for low, high, name in ((first, second, names[1]), (second, first, names[0])):
+        if low.max() <= high.min():
+            raise PredictionsRefused(
+                f"the column {column!r} is no confidence: it is always lower for one predicted "
+                f"class, as the probability of {name!r} alone. Give {parameter('scores', column)} "
+                f"{parameter('positive', name)}"
+            )
 
 
 def _no_scores(columns: TableColumns, options: ReadingOptions) -> str:

@@ -265,6 +265,14 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "a.csv", text(HEADER, [*by_name()[1:], [-0.1, 0.6, 0.5, "benign"]]), "negative: row 240"),
     "one negative probability of two": (
         "a.csv", text(["prob", "label"], [*SINGLE[1:], [-0.1, 1]]), "negative: row 240"),
+    "a confidence that is the probability of one class": (
+        "a.csv", text(["predicted", "confidence", "label"],
+                      [["yes" if p > 0.5 else "no", p, "yes" if y else "no"] for p, y in SINGLE]),
+        "--scores confidence --positive yes"),
+    "findings of 1 and -1": (
+        "a.csv", text(["p_Edema", "p_Mass", "Edema", "Mass"],
+                      [[p, p / 2, 2 * y - 1, 2 * (i % 2) - 1] for i, (p, y) in enumerate(SINGLE)]),
+        "write 0"),
     "an identifier that repeats": (
         "a.csv", text(["code", *HEADER], OF_CODES),
         "--group code"),
