@@ -53,17 +53,18 @@ def cross_fit(
 ) -> Values:
     """Return what the maps give to `values` (N, ...), each row by one fitted without its fold.
 
-    `fit` takes the rows (N,) that it may use and returns a map that keeps shapes. `folds` (N,) are
+    `fit` takes the rows (N,) that it may use and returns a map of rows to rows. `folds` (N,) are
     those of `fold_numbers`.
 
     >>> y = np.array([1.0, 2.0, 3.0, 6.0])
     >>> cross_fit(lambda rows: lambda _: y[rows].mean(), y, np.array([0, 0, 1, 1]))
     array([4.5, 4.5, 1.5, 1.5])
     """
-    found = np.empty(values.shape)
-    for number in range(int(folds.max()) + 1):
-        held_out = folds == number
-        found[held_out] = fit(~held_out)(values[held_out])
+    parts = [folds == number for number in range(int(folds.max()) + 1)]
+    mapped = [np.asarray(fit(~part)(values[part])) for part in parts]
+    found = np.empty((len(values), *mapped[0].shape[1:]))
+    for part, each in zip(parts, mapped, strict=True):
+        found[part] = each
     return found
 
 

@@ -9,7 +9,7 @@ probability is wrong at both ends: 0.01 is little at 0.8, and at 0.995 hides err
 three times as frequent. A calibrator that was fitted on n images errs there by more in log-odds,
 because so few of them were wrong. The square follows that: by simulation, a temperature fitted on
 1,000 images leads to an alarm within 20,000 labels as rarely at a mean confidence of 0.995 as at
-0.82 (benchmarks/monitoring, `tolerances`).
+0.82.
 
 Probabilities of a rare finding are small as a rule, not because the calibrator is sure. There the
 square would hide that the finding has become twice as frequent. So the tolerance of a finding is

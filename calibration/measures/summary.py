@@ -15,7 +15,7 @@ from calibration.bins import BIN_COUNT, BinSums
 from calibration.measures import metrics
 from calibration.measures.bin_measures import BinMeasures
 from calibration.measures.ranking import class_auroc
-from calibration.measures.smooth import SmoothSums
+from calibration.measures.smooth import smooth_ece
 from calibration.measures.table import Measure, entries, from_answers
 
 
@@ -66,22 +66,9 @@ class Measures(BinMeasures):
         "error is large.",
         more="Does not jump when a confidence crosses an edge.",
         range="0 to 1",
-        misleads="read as if it were the ECE: it is smaller if errors alternate quickly. Has its "
-        "own floor and z",
+        misleads="read as if it were the ECE: it is smaller if errors alternate quickly",
         formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
         source="Blasiok & Nakkiran 2023",
-    )
-    smooth_noise_floor: float | None = from_answers(
-        "Noise floor of the smooth ECE",
-        "The smooth ECE that a perfectly calibrated model would show on as many labels.",
-        documented_with="smooth_ece",
-    )
-    smooth_z: float | None = from_answers(
-        "z of the smooth ECE",
-        "Standard deviations by which the smooth ECE exceeds its floor.",
-        documented_with="smooth_ece",
-        digits=1,
-        is_share=False,
     )
     auroc: float | None = from_answers(
         "AUROC",
@@ -126,15 +113,12 @@ class Measures(BinMeasures):
         _require_distributions(p)
         true = metrics.of_true_class(p, y)
         confidence, predicted = metrics.top_label(p)
-        smooth = SmoothSums.from_predictions(confidence, predicted == y)
         return cls(
             **_of_bins(BinSums.from_predictions(confidence, predicted == y, bin_count)),
             nll=metrics.mean(metrics.log_loss(p, y, smallest=smallest)),
             nll_zeros=int((true < metrics.SMALLEST).sum()),
             brier=metrics.brier(p, y),
-            smooth_ece=smooth.ece,
-            smooth_noise_floor=smooth.noise_floor,
-            smooth_z=smooth.z,
+            smooth_ece=smooth_ece(confidence, predicted == y),
             auroc=class_auroc(p, y),
         )
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
+from calibration.cross_fitting import FOLDS, cross_fit, fold_numbers
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
-FOLDS: Final = 5
 ROUNDING: Final = 1e-4  # of a feature, with room
 LEAST_SPREAD: Final = 0.3  # of a feature, where the median of all is 1
 LEAST_VARIANCE: Final = 1e-4  # of a direction, where features have 1
@@ -68,10 +68,9 @@ def _scale(rows: FloatArray) -> FloatArray:
 
 def _spread_elsewhere(rows: Features) -> float:
     """The standard deviation of distances, each of a fit on the other four fifths of the rows."""
-    fold = np.arange(len(rows)) % FOLDS
-    folds = [(rows[fold != each], rows[fold == each]) for each in range(min(FOLDS, len(rows)))]
-    spread = np.concatenate([Mahalanobis.fit(others)(own) for others, own in folds]).std()
-    return float(spread) or 1.0
+    folds = fold_numbers(np.zeros(len(rows)), None, seed=0, count=min(FOLDS, len(rows)))
+    distances = cross_fit(lambda others: Mahalanobis.fit(rows[others]), rows, folds)
+    return float(distances.std()) or 1.0
 
 
 def whitening(rows: FloatArray) -> FloatArray:
