@@ -91,7 +91,6 @@ def follow(
     days: Iterable[tuple[int, npt.ArrayLike]],
     *,
     seed: str,
-    alpha: float = ALPHA,
 ) -> AnswerDrift:
     """Bet on the answers of each day against all before.
 
@@ -121,14 +120,14 @@ def follow(
                 log_m, _log_bets(_p_values(bag, ranks[:, drawn], f"{seed} {day}")), bets
             )
             log_m, total, bets = trace[-1], float(totals[-1]), bets + len(drawn)
-            over = np.flatnonzero(totals >= math.log(1 / alpha))
+            over = np.flatnonzero(totals >= math.log(1 / ALPHA))
             if raised is None and len(over):
                 raised, best = day, int(trace[over[0]].argmax())
         bag, answers = bag + _by_rank(cells, ranks), answers + int(cells.sum())
     view, bet = divmod(int(log_m.argmax()) if best is None else best, len(KINDS))
     return AnswerDrift(
         log_evalue=total,
-        log_threshold=math.log(1 / alpha),
+        log_threshold=math.log(1 / ALPHA),
         raised_on=raised,
         bets=bets,
         answers=answers,

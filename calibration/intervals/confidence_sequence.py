@@ -24,6 +24,7 @@ from calibration.binomial import tail
 from calibration.bins import FloatArray
 from calibration.measures.metrics import Interval
 
+_ALPHA = 0.05  # of the sequences of gaps
 _STEPS = 40  # bisections; each halves the error
 _ROUNDS = 9  # each divides the error by 8
 _CANDIDATES = np.linspace(0.0, 1.0, 9)[:, None]  # of the way inward
@@ -78,10 +79,8 @@ def accuracy_evidence(n: float, correct: float, share: float) -> float:
     return _log_beta(n, correct) - likelihood
 
 
-def gap_sequences(
-    n: int, gaps: FloatArray, squares: FloatArray, *, alpha: float = 0.05
-) -> list[Interval]:
-    """Return confidence sequences of K means of confidence - correct, in [-1, 1].
+def gap_sequences(n: int, gaps: FloatArray, squares: FloatArray) -> list[Interval]:
+    """Return 95 % confidence sequences of K means of confidence - correct, in [-1, 1].
 
     The capital of a candidate m is the mean over bet sizes b and both sides of
 
@@ -91,7 +90,7 @@ def gap_sequences(
     m on the losing side; with the signs changed it is max(1, 1 - m). It assumes that the labels
     come with one mean.
 
-    `gaps` and `squares` (K,) are the sums of d and d^2 of n labels. ValueError for n or alpha out
+    `gaps` and `squares` (K,) are the sums of d and d^2 of n labels. ValueError for n out
     of range, or sums that no n values in [-1, 1] have.
 
     >>> gap_sequences(0, np.zeros(1), np.zeros(1))
@@ -100,7 +99,7 @@ def gap_sequences(
     >>> round(lower, 3) == -round(upper, 3), 0.04 < upper < 0.06
     (True, True)
     """
-    _check(n, alpha)
+    _check(n, _ALPHA)
     if not (
         np.all(abs(gaps) <= n * _ROUNDED)
         and np.all(gaps**2 <= n * (squares * _ROUNDED + n * 1e-9))
@@ -116,7 +115,7 @@ def gap_sequences(
     def capital(m: FloatArray) -> FloatArray:
         return _gap_capital(m, n=n, gap=gap, squared=squared)
 
-    ends = _outermost(capital, math.log(1 / alpha), inside, outside).reshape(2, -1)
+    ends = _outermost(capital, math.log(1 / _ALPHA), inside, outside).reshape(2, -1)
     return [Interval(*each) for each in ends.T.tolist()]
 
 

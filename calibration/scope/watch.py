@@ -29,13 +29,11 @@ class DoubtfulEvidence:
     raised_on: int | None
 
 
-def follow_doubtful(
-    days: Iterable[tuple[int, int, int]], share: float, *, level: float = LEVEL
-) -> DoubtfulEvidence:
+def follow_doubtful(days: Iterable[tuple[int, int, int]], share: float) -> DoubtfulEvidence:
     """Return the evidence that more than `share`, in (0, 1), of the images are doubtful.
 
     Days are (day, images, doubtful ones), whole and in their order. The sign is raised at 1 /
-    level.
+    LEVEL.
 
     >>> follow_doubtful([(1, 100, 5), (2, 100, 6)], 0.08).raised_on
     >>> follow_doubtful([(1, 100, 5), (2, 100, 60)], 0.08).raised_on
@@ -50,6 +48,6 @@ def follow_doubtful(
         log_m = np.logaddexp(log_m, stake) + doubtful * won + (images - doubtful) * lost
         mean = np.logaddexp.reduce(log_m) - math.log(len(bets))
         evidence = float(np.logaddexp(mean, -math.log(number + 1)))
-        if raised is None and evidence >= math.log(1 / level):
+        if raised is None and evidence >= math.log(1 / LEVEL):
             raised = day
     return DoubtfulEvidence(evidence, raised)

@@ -1,23 +1,33 @@
 """From a table to a data set: check the files, group them, draw missing splits, refuse leakage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from calibration.grouping import GroupsUnclear, groups_of_images
 from calibration.sampling import joined
-from training.datasets.dataset import ArrayImages, Dataset, FileImages, Split, fingerprint
+from calibration.wording import parameter
+from training.datasets.dataset import (
+    ArrayImages,
+    Dataset,
+    FileImages,
+    Split,
+    fingerprint,
+    label_counts,
+)
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits, UnclearGroups
 from training.datasets.file_facts import Facts, check_files
+from training.datasets.label_kind import LabelKind
 from training.datasets.report import overlaps
-from training.datasets.split_sizes import small_classes
 from training.datasets.table import SPLIT_NAMES, Excluded, ImageTable, SplitName
 from training.load_options import LoadOptions, window_of
 from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
+DIVIDED = 4  # images of a class from which each of three drawn splits gets one
+MIN_TRAIN = 10  # images of a class in train, below which a note says so
 Groups = Sequence[str | None]
 
 
@@ -40,7 +50,7 @@ def assemble(
     groups, notes = _grouped(table, facts, options)
     names = _drawn(table, groups, facts, seed=seed)
     splits = _parted(table, groups, facts, names)
-    notes += small_classes(
+    notes += _small_classes(
         table.root, table.classes, splits, kind=table.kind, drawn="val" not in table.splits
     )
     leaks = overlaps(splits)
@@ -187,3 +197,47 @@ def _parted(
             tuple(names[row] for row in rows),
         )
     return parts
+
+
+def _small_classes(
+    source: Path,
+    classes: Sequence[str],
+    splits: Mapping[SplitName, Split],
+    *,
+    kind: LabelKind,
+    drawn: bool,
+) -> list[str]:
+    """Notes on small classes or findings.
+
+    A `drawn` validation split may lack a class that has too few images for three splits. Raises
+    BadDataset if a split is empty or lacks a class, or train has none with or none without a
+    finding.
+    """
+    counts = {name: label_counts(split.labels, len(classes)) for name, split in splits.items()}
+    tiny = {
+        name
+        for label, name in enumerate(classes)
+        if drawn and sum(each[label] for each in counts.values()) < DIVIDED
+    }
+    for name, split in splits.items():
+        absent = [
+            answer
+            for answers, _, known in kind.questions(classes, split.labels)
+            for answer, images in zip(answers, label_counts(known, len(answers)), strict=True)
+            if not images and not (name == "val" and answer in tiny)
+        ]
+        if absent and (name in kind.needed_in or not counts[name].any()):
+            others = f", or name others with {parameter(kind.chosen_by)}" if kind.chosen_by else ""
+            raise BadDataset(
+                source,
+                f"{name} has no image of {', '.join(absent)}; add images or groups, or provide "
+                f"your own split that has some, or merge or remove the class{others}",
+            )
+    small = [
+        f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
+        for label, each in enumerate(classes)
+        if counts["train"][label] < MIN_TRAIN
+        or min(counts["val"][label], counts["test"][label]) < kind.fewest
+    ]
+    note = kind.too_few.format(small=", ".join(small), fewest=kind.fewest)
+    return [note] if small else []
