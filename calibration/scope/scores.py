@@ -69,7 +69,8 @@ def _scale(rows: FloatArray) -> FloatArray:
 def _spread_elsewhere(rows: Features) -> float:
     """The standard deviation of distances, each of a fit on the other four fifths of the rows."""
     folds = fold_numbers(np.zeros(len(rows)), None, seed=0, count=min(FOLDS, len(rows)))
-    distances = cross_fit(lambda others: Mahalanobis.fit(rows[others]), rows, folds)
+    known = np.asarray(rows, np.float64)
+    distances = cross_fit(lambda others: Mahalanobis.fit(known[others]), known, folds)
     return float(distances.std()) or 1.0
 
 
