@@ -1,15 +1,17 @@
 """Bins and sums: every edge on its side in both float types; sums merge exactly."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.bins import BIN_COUNT, BinSums, bin_index, bin_of
+from calibration.bins import BIN_COUNT, BinSums, bin_index, bin_of, equal_mass_sums
+from calibration.measures.ranking import auroc, steps_down
+from calibration.measures.smooth import smooth_ece
 
-FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60)
 
 
@@ -71,25 +73,26 @@ def test_sums_of_many_chunks_are_the_plain_sums() -> None:
     assert sums.n.tolist() == np.bincount(index).tolist()
 
 
-def test_what_is_no_probability_is_refused() -> None:
+@pytest.mark.parametrize("summed", [BinSums.from_predictions, equal_mass_sums, smooth_ece])
+def test_what_is_no_probability_is_refused(summed: Any) -> None:
     for wrong in [-1e-12, 1 + 1e-9, np.nan, np.inf, -np.inf]:
-        with pytest.raises(ValueError, match=r"\[0, 1\]"):
-            bin_index([0.5, wrong])
-        with pytest.raises(ValueError, match=r"\[0, 1\]"):
-            BinSums.from_predictions([0.5, wrong], [True, True])
+        for call in (lambda p: bin_index(p), lambda p: summed(p, [True, True])):
+            with pytest.raises(ValueError, match=r"\[0, 1\]"):
+                call([0.5, wrong])
 
 
-def test_shapes_that_do_not_match_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"shape \(N,\)"):
-        BinSums.from_predictions([0.5, 0.6], [True])
-    with pytest.raises(ValueError, match=r"shape \(N,\)"):
-        BinSums.from_predictions([[0.5, 0.6]], [[True, False]])
+@pytest.mark.parametrize(
+    "measure", [BinSums.from_predictions, equal_mass_sums, smooth_ece, auroc, steps_down]
+)
+def test_shapes_that_do_not_match_are_refused(measure: Any) -> None:
+    for p, c in (([0.5, 0.6], [True]), ([[0.5, 0.6]], [[True, False]])):
+        with pytest.raises(ValueError, match=r"shape \(N,\)"):
+            measure(p, c)
 
 
 @given(answers)
 def test_rows_survive_json_exactly(pairs: list[tuple[float, bool]]) -> None:
     sums = sums_of(pairs)
     again = BinSums.from_rows(json.loads(json.dumps(sums.as_rows())))
-    for name in FIELDS:
-        assert np.array_equal(getattr(sums, name), getattr(again, name))
-        assert getattr(sums, name).dtype == getattr(again, name).dtype
+    for name, values in vars(sums).items():
+        np.testing.assert_array_equal(getattr(again, name), values, strict=True)

@@ -21,8 +21,6 @@ from calibration.calibrators.remedies import (
 from calibration.calibrators.temperature import fit_temperature, softmax
 from calibration.measures.metrics import nll
 
-Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-
 
 def drawn(seed: int, weight: float, bias: list[float], *, n: int = 312) -> Answers:
     """Logits (n, K) as served, and labels drawn from softmax(weight * logits + bias)."""

@@ -40,13 +40,6 @@ def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
         assert folder.begun
 
 
-def test_a_run_that_diverged_is_removed(tmp_path: Path) -> None:
-    begin(tmp_path / "run")
-    with pytest.raises(TrainingDiverged), open_run_folder(tmp_path / "run", REQUEST):
-        raise TrainingDiverged(epoch=2, loss=float("nan"), learning_rate=1.0)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "run", REQUEST) as folder:
         with (
