@@ -1,6 +1,7 @@
 """A run folder: what it holds, and that the same request ends with the same bytes."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -278,3 +279,17 @@ class TestFindings:
         assert load_dataset(tmp_path / "set.npz").has_findings
         with pytest.raises(BadDataset):  # before it trains
             open_data((Variant("x", str(tmp_path / "set.npz")),), folder=None, cache=tmp_path)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "training.md"
+
+
+def test_ten_lines_of_the_page_give_the_measures_of_the_command(tmp_path: Path) -> None:
+    first = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    (program,) = re.findall(r"```python\n(.*?)```", first, re.DOTALL)
+    assert len(program.split("\n\n", 1)[1].splitlines() + program.splitlines()[:3]) <= 10
+    names: dict[str, object] = {}
+    exec(program, names)
+    dataset, config, report = (names[name] for name in ("dataset", "config", "report"))
+    run = train(config, dataset, tmp_path / "run", pictures=False)
+    assert report.as_dict() == run.evaluation.as_dict()

@@ -1,4 +1,4 @@
-"""Measures, thresholds and calibrators of findings, against scikit-learn and by simulation."""
+"""Labels, measures, thresholds and calibrators of findings, by scikit-learn and simulation."""
 
 import math
 
@@ -18,6 +18,7 @@ from calibration.findings.calibrator import (
     fit_finding,
 )
 from calibration.findings.examination import examine_findings
+from calibration.findings.labels import from_columns, from_lists
 from calibration.findings.measures import macro, measure_finding, measure_findings
 from calibration.findings.thresholds import choose_threshold, operating_point, rate_estimate
 from calibration.measures.metrics import ece_z
@@ -183,3 +184,34 @@ def test_few_positives_are_left_alone_and_separated_ones_stay_modest() -> None:
     assert fitted(z)[-1] == pytest.approx(21 / 22, abs=1e-3)
     blank = fit_finding(np.append(z, 9.0), np.append(y, np.nan))
     assert blank == fitted
+
+
+def test_a_blank_is_missing_and_uncertain_is_kept_until_told() -> None:
+    found = from_columns({"Edema": ["1.0", "", "-1.0", "0"], "Mass": ["0.0", "1", "nan", ""]})
+    np.testing.assert_array_equal(found.labels[:, 0], [1, np.nan, -1, 0])
+    np.testing.assert_array_equal(found.known_as("missing")[:, 0], [1, np.nan, np.nan, 0])
+    assert found.known_as("present")[2, 0] == 1
+    assert found.known_as("absent")[2, 0] == 0
+    assert not found.exclusive
+
+
+def test_one_hot_classes_are_recognized() -> None:
+    assert from_columns({"cat": ["1", "0"], "dog": ["0", "1"]}).exclusive
+    assert not from_columns({"cat": ["1", "0"], "dog": ["0", "0"]}).exclusive
+    assert not from_columns({"cat": ["1", "1"]}).exclusive
+
+
+def test_a_list_says_nothing_of_what_was_not_looked_for() -> None:
+    found = from_lists(["Edema", "No Finding"], ["Edema|Mass", "Mass"], ["Mass", "Edema"])
+    np.testing.assert_array_equal(found.labels, [[0, 1], [0, np.nan]])
+    found = from_lists(["Edema", "", ""], ["Edema|Mass", "Mass", ""])  # looked for, not found
+    np.testing.assert_array_equal(found.labels, [[1, 0], [np.nan, 0], [np.nan, np.nan]])
+    nfc, nfd = "Ed\u00e8me", "Ede\u0300me"
+    for names in ([nfc], [nfd]):
+        found = from_lists([f"{nfd}|Mass", "No Finding"], "*", names)
+        assert found.names == tuple(names)
+        np.testing.assert_array_equal(found.labels, [[1], [0]])
+    with pytest.raises(ValueError, match="Nodule"):
+        from_lists(["Edema|Nodule"], "Edema|Mass")
+    with pytest.raises(ValueError, match="'2'"):
+        from_columns({"grade": ["1", "2"]})

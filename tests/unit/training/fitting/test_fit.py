@@ -1,6 +1,7 @@
-"""Fits: equal seeds, batches, optimizers by layer, and the kept epoch."""
+"""Fits: seeds, batches, the kept epoch, snapshots; a regression that is scikit-learn's."""
 
 import csv
+import json
 import math
 from dataclasses import astuple, fields, replace
 from pathlib import Path
@@ -9,19 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from tests.builders.datasets import clouds
-from training.errors import TrainingDiverged
+from training.errors import BadRun, TrainingDiverged
 from training.fitting.examples import Examples, batches, predict
 from training.fitting.fit import fit
 from training.fitting.history import Epoch, write_history
+from training.fitting.logistic import fit_logistic
 from training.fitting.schedule import Schedule, build_optimizer
+from training.fitting.snapshot import Snapshot, SnapshotFile, parse
 from training.losses import LossSettings, Objective, Term, build_objective
 from training.losses.claims import log_loss
 from training.networks.backbones import SMALL
 from training.networks.classifier import Classifier, build_classifier, draw_trunk
+from training.processes.distributed import Group
 
 SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
 VAL = clouds(30, seed=1, distance=3)
@@ -179,3 +187,51 @@ class TestOptimizer:
         assert sorted(held) == sorted(id(p) for p in module.parameters() if p.requires_grad)
         decayed = {p.dim() for group in groups if group["weight_decay"] for p in group["params"]}
         assert decayed == ({2, 4} if gentle else set())
+
+
+GENERATOR = np.random.default_rng(0)
+LABELS = np.repeat([0, 1, 2], (40, 15, 5))
+FEATURES = GENERATOR.normal(size=(60, 80)) + LABELS[:, np.newaxis] / 4
+FEATURES[:, 7] = 3.0  # a channel that is dead
+
+
+def regression(classes: int) -> NDArray[np.float32]:
+    """Probabilities (60, `classes`)."""
+    known, labels = torch.from_numpy(FEATURES).float(), torch.from_numpy(LABELS)
+    linear = fit_logistic(known, labels, classes=classes)
+    p: NDArray[np.float32] = linear(known).softmax(dim=1).detach().numpy()
+    return p
+
+
+def test_it_agrees_with_scikit_learn() -> None:
+    by_hand = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000, tol=1e-9)
+    ).fit(FEATURES, LABELS)
+    np.testing.assert_allclose(regression(3), by_hand.predict_proba(FEATURES), atol=1e-3)
+
+
+def test_a_class_without_images_is_not_answered() -> None:
+    assert regression(4)[:, 3].max() < 1e-3
+
+
+def test_a_snapshot_reads_back_exactly_and_holds_no_pickle(tmp_path: Path) -> None:
+    file = SnapshotFile(tmp_path / "s.safetensors", Group())
+    assert file.read() is None
+    data = {"state": 2**127 + 1, "loss": 0.1 + 0.2}
+    file.write(Snapshot({"a.b": torch.tensor(3.0), "a.c": torch.arange(3)}, data))
+    read = file.read()
+    assert read.data == data
+    assert torch.equal(read.part("a")["c"], torch.arange(3))
+    assert file.path.read_bytes()[8:].startswith(b'{"__metadata__"')
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -1])
+def test_half_a_snapshot_is_refused(tmp_path: Path, cut: int) -> None:
+    file = SnapshotFile(tmp_path / "s.safetensors", Group())
+    file.write(Snapshot({"a": torch.arange(3)}, {"steps": 1}))
+    with pytest.raises(BadRun, match="restart=True"):
+        parse(file.path.read_bytes()[:cut], file.path)
+    other = json.dumps({"__metadata__": {}}).encode()
+    with pytest.raises(BadRun):
+        parse(len(other).to_bytes(8, "little") + other, file.path)

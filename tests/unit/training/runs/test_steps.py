@@ -1,21 +1,34 @@
-"""The four functions of a run: features, and which weights change."""
+"""The four functions of a run, changed images, and the folder that it leaves."""
 
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.builders.datasets import shades
 from training.datasets import ArrayImages, Dataset, Split
-from training.errors import BadChoice
-from training.features.augmentation import Augmentation
+from training.errors import (
+    BadChoice,
+    DeviceNotFound,
+    OutOfMemory,
+    RunBusy,
+    RunDiffers,
+    RunExists,
+    UnknownName,
+)
+from training.features.augmentation import CHANGES, Augmentation
 from training.networks.backbones import SMALL, weights_digest
 from training.networks.heads import BlendedHead
+from training.processes.distributed import Group
+from training.processes.execution import find_device, out_of_memory
 from training.runs.committee import fit_committee
 from training.runs.config import TrainConfig
+from training.runs.folder import open_run_folder, run_folder_of
 from training.runs.steps import fit, predict, prepare
 
 CHOICES: dict[str, Any] = {
@@ -106,3 +119,117 @@ def test_each_epoch_of_a_seed_sees_other_changes(
     config = TrainConfig(**CHOICES | {"epochs": 2}, augment="light", seed=5)
     fit(prepare(dataset, config), config)
     assert set(seen) == {(5, 1), (5, 2)}
+
+
+NUMBERS = np.arange(30)
+
+
+@pytest.fixture
+def images() -> NDArray[np.uint8]:
+    """Images that are bright on the left and dark on the right."""
+    ramp = np.linspace(250, 5, 24).astype(np.uint8)
+    return np.tile(ramp, (len(NUMBERS), 3, 24, 1))
+
+
+def test_a_change_depends_on_seed_epoch_and_image_alone() -> None:
+    for name in CHANGES:
+        apply = Augmentation(name).apply
+        images = np.random.default_rng(0).integers(
+            0, 256, (len(NUMBERS), 3, 112, 112), dtype=np.uint8
+        )
+        first = apply(images, NUMBERS, epoch=(0, 1))
+        assert (first.shape, first.dtype) == (images.shape, np.uint8)
+        np.testing.assert_array_equal(
+            first[[7, 3]], apply(images[[7, 3]], NUMBERS[[7, 3]], epoch=(0, 1))
+        )
+        assert (first != apply(images, NUMBERS, epoch=(0, 2))).any()
+        assert (first != apply(images, NUMBERS, epoch=(1, 1))).any()
+        assert apply(images[:0], NUMBERS[:0], epoch=(0, 1)).shape == (0, 3, 112, 112)
+
+
+def test_nothing_is_mirrored_unless_asked(images: NDArray[np.uint8]) -> None:
+    def left_is_brighter(name: str) -> float:
+        changed = Augmentation(name).apply(images, NUMBERS, epoch=(0, 1)).astype(float)
+        return float(
+            (changed[..., :8].mean(axis=(1, 2, 3)) > changed[..., -8:].mean(axis=(1, 2, 3))).mean()
+        )
+
+    asked = {"hflip", "rot90"}
+    assert {name for name in CHANGES if left_is_brighter(name) < 1} == asked
+    assert 0.2 < left_is_brighter("hflip") < 0.8
+
+
+def test_changes_are_joined_in_order(images: NDArray[np.uint8]) -> None:
+    joined = Augmentation("light+hflip").apply(images, NUMBERS, epoch=(0, 1))
+    light = Augmentation("light").apply(images, NUMBERS, epoch=(0, 1))
+    mirrored = np.array(
+        [(one == np.flip(other, 2)).all() for one, other in zip(joined, light, strict=True)]
+    )
+    same = np.array([(one == other).all() for one, other in zip(joined, light, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 0 < mirrored.sum() < len(NUMBERS)
+
+
+def test_an_unknown_name_is_refused_before_training() -> None:
+    with pytest.raises(UnknownName, match="'flip'; choose one of: light, strong"):
+        Augmentation("light+flip")
+    with pytest.raises(ValueError, match="'flip'; choose one of"):
+        TrainConfig(augment="light+flip")
+
+
+REQUEST = {"epochs": 3, "loss": "dca"}
+
+
+def begin(out: Path) -> None:
+    """Leave the files of a killed process."""
+    with open_run_folder(out, REQUEST) as folder:
+        folder.snapshot("head-0").write_bytes(b"snapshot")
+
+
+def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    with (
+        pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*restart=True"),
+        open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}),
+    ):
+        pass
+    with open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}, restart=True) as folder:
+        assert not folder.begun
+        folder.snapshot("head-0").write_bytes(b"other")
+    with open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}) as folder:
+        assert folder.begun
+
+
+def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
+    with open_run_folder(tmp_path / "run", REQUEST) as folder:
+        with (
+            pytest.raises(RunBusy, match="another process"),
+            open_run_folder(tmp_path / "run", REQUEST),
+        ):
+            pass
+        assert folder.part.is_dir()
+    assert run_folder_of(tmp_path / "run") == folder
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
+        pass
+
+
+def test_a_missing_device_is_refused() -> None:
+    alone = Group(device=torch.device("cpu"))
+    assert find_device("auto", alone) == find_device("cpu", alone) == torch.device("cpu")
+    with pytest.raises(DeviceNotFound, match=r"device=.cpu"):
+        find_device("cuda", alone)
+    second = Group(1, 2, torch.device("cuda", 1))
+    assert find_device("auto", second) == find_device("cuda", second) == torch.device("cuda", 1)
+    assert find_device("cpu", second) == torch.device("cpu")
+
+
+def test_running_out_of_memory_is_recognized() -> None:
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert out_of_memory(caught.value)
+    assert "micro_batch=16" in str(OutOfMemory(batch_size=64, micro_batch=32))
+    assert "micro_batch=32" in str(OutOfMemory(batch_size=64, micro_batch=None))
