@@ -16,9 +16,6 @@ class UnknownName(TrainingError, ValueError):
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"unknown {kind} {name!r}; choose one of: {', '.join(known)}")
-        self.kind = kind
-        self.name = name
-        self.known = known
 
 
 class BadLoss(TrainingError, ValueError):
@@ -58,7 +55,6 @@ class TrainingDiverged(TrainingError, ArithmeticError):
             "lower the learning rate (try a tenth), lower beta, or look for broken images in the "
             "data"
         )
-        self.epoch = epoch
 
 
 class RunExists(TrainingError, FileExistsError):
@@ -80,7 +76,6 @@ class RunDiffers(TrainingError, ValueError):
             f"{out} was started with other choices and interrupted ({said}); repeat those to "
             f"resume it, or give {parameter('restart', True)} to start over"
         )
-        self.differences = differences
 
 
 class OutOfMemory(TrainingError, MemoryError):
@@ -114,7 +109,6 @@ class UselessModel(TrainingError, ValueError):
             "price `candor train` prints, or export it all the same with "
             f"{parameter('anyway', True)}"
         )
-        self.shortcomings = tuple(shortcomings)
 
 
 class ExportMismatch(TrainingError, ArithmeticError):
@@ -125,4 +119,3 @@ class ExportMismatch(TrainingError, ArithmeticError):
             f"probabilities of ONNX Runtime and torch differ by {difference:.2e} on {images} "
             f"images, more than {limit:.0e}; nothing was published"
         )
-        self.difference = difference

@@ -17,8 +17,6 @@ class BadDataset(TrainingError, ValueError):
 
     def __init__(self, path: Path | str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
-        self.path = path
-        self.problem = problem
 
 
 class CorruptDataset(BadDataset):

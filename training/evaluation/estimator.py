@@ -6,16 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from calibration.bins import FloatArray, IntArray
 from calibration.calibrators.honest_fit import FEWEST_ROWS
+from calibration.cross_fitting import FOLDS, fold_numbers
 from calibration.examination import examine
 from calibration.measures.summary import SUM_TOLERANCE
-
-FOLDS = 5
 
 
 class ProbabilityCalibrator(ClassifierMixin, BaseEstimator):
@@ -117,12 +116,10 @@ class ProbabilityCalibrator(ClassifierMixin, BaseEstimator):
         fewest = int(np.bincount(codes).min())
         if len(codes) < FEWEST_ROWS or fewest < 2:
             return np.asarray(self._estimator().fit(table, codes).predict_proba(table))
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-        folds = kind(min(FOLDS, fewest), shuffle=True, random_state=self.random_state)
+        count = min(FOLDS, fewest)
+        folds = PredefinedSplit(fold_numbers(codes, groups, seed=self.random_state, count=count))
         return np.asarray(
-            cross_val_predict(
-                self._estimator(), table, codes, groups=groups, cv=folds, method="predict_proba"
-            )
+            cross_val_predict(self._estimator(), table, codes, cv=folds, method="predict_proba")
         )
 
     def _require_order(self) -> None:
