@@ -73,14 +73,14 @@ def part_of(groups: npt.ArrayLike | None, rows: slice | npt.NDArray[Any]) -> Gro
     return None if groups is None else np.asarray(groups)[rows]
 
 
-def newest_if_changed(values: Values, weights: Values, *, share: float) -> Rows:
-    """Return the newest `share` of `values` (N,), oldest first, where their mean is another than
+def newest_if_changed(values: Values, weights: Values) -> Rows:
+    """Return the newest two fifths of `values` (N,), oldest first, where their mean is another than
     that of the older beyond chance; else none, (N,). What is fitted on all would flatter these.
 
-    >>> newest_if_changed(np.array([0.0, 0.1, 0.0, 0.9, 1.0]), np.ones(5), share=0.4).tolist()
+    >>> newest_if_changed(np.array([0.0, 0.1, 0.0, 0.9, 1.0]), np.ones(5)).tolist()
     [False, False, False, True, True]
     """
-    newest = np.arange(len(values)) >= (1 - share) * len(values)
+    newest = np.arange(len(values)) >= (1 - 2 / FOLDS) * len(values)
     parts = [(values[rows], weights[rows]) for rows in (newest, ~newest)]
     if min(len(each) for each, _ in parts) < 2:
         return np.zeros(len(values), bool)

@@ -183,6 +183,11 @@ class GroupEffect:
     after: float
     harms: bool
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the gap grows by more than two points, chance or not."""
+        return abs(self.after) > abs(self.before) + 0.02
+
 
 class RemedyKind(StrEnum):
     """What is fitted: for all answers, for the affected alone, or the shares of the classes."""
@@ -194,15 +199,17 @@ class RemedyKind(StrEnum):
 
 @dataclass(frozen=True)
 class TriedRemedy:
-    """A remedy with its effect on each group, worst harm first.
+    """A remedy with its effect on each group that it changes, worst harm first; and on each that it
+    changes in part and makes worse, since errors in it cancelled each other.
 
-    `group`: whom it changes; `since_s`: it is fitted on answers served since then, None: on all;
-    `changes_labels`: it may change the predicted class.
+    `group`: whom it changes; `labels`: on how many it is fitted, of answers served since `since_s`,
+    None: of all; `changes_labels`: it may change the predicted class.
     """
 
     kind: RemedyKind
     group: AnswerGroup
-    effects: tuple[GroupEffect, ...]
+    effects: tuple[GroupEffect, ...] = ()
+    labels: int = 0
     since_s: float | None = None
     changes_labels: bool = False
 

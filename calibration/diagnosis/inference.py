@@ -114,7 +114,7 @@ def _rivals(
         found.append(mix)
     if first is not None:
         affected = _affected(course, 0)
-        found.append(noise(course.outcome, affected))
+        found.append(noise(course.outcome, affected, _time_of(course, first)))
         weight = course.outcome.stream.weight
         of_input = changed_input(answers, first, course.served, weight, affected)
         of_labels = label_sources(course.served, weight, first, affected)
@@ -127,6 +127,12 @@ def _affected(course: _Course, number: int) -> BoolArray:
     rows = np.zeros(len(course.served), bool)
     rows[course.dates[number].affected] = True
     return rows
+
+
+def _time_of(course: _Course, each: Deviation) -> BoolArray:
+    until = math.inf if each.until is None else each.until
+    served_s = course.served.served_s
+    return np.asarray((served_s >= each.since.likeliest) & (served_s <= until))
 
 
 def _bounds(course: _Course) -> IntervalEstimate:
@@ -196,7 +202,8 @@ def _remedies(
     wrong = np.any([members(each.group, course.served) for each in going_on], axis=0)
     is_everyone = bool(wrong[served_s >= _start(going_on[-1])].all())
     first = going_on[-1 if is_everyone else 0]
-    groups = [_together(course.served, alike) for alike in _alike(going_on)]
+    of_all = [each for each in going_on if each.group.key == ALL]
+    groups = [_together(course.served, alike, of_all) for alike in _alike(going_on)]
     erred = tuple(each.group for each in going_on)
     since_s = first.since.date
     treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred), *groups]
@@ -226,12 +233,18 @@ def _are_alike(one: Deviation, other: Deviation) -> bool:
     return one.group.key == other.group.key and not is_part and is_near
 
 
-def _together(served: Answers, alike: list[Deviation]) -> Treated:
-    """Groups since the last of them went wrong; without the last while it has too few labels."""
+def _together(served: Answers, alike: list[Deviation], of_all: list[Deviation]) -> Treated:
+    """Groups since the last of them went wrong; without the last while it has too few labels. Since
+    all answers went wrong, if that was later and leaves enough.
+    """
     *earlier, last = alike
     parts = [part for each in alike if (part := tagged(each.group))]
     group = replace(parts[0], values=tuple(sorted({v for part in parts for v in part.values})))
-    rows = members(group, served) & (served.served_s >= (last.since.date or 0))
-    if earlier and rows.sum() < FEWEST_ROWS:
-        return _together(served, earlier)
+    inside = members(group, served)
+    for each in (*(later for later in of_all[::-1] if _start(later) > _start(last)), last):
+        rows = inside & (served.served_s >= (each.since.date or 0))
+        if rows.sum() >= FEWEST_ROWS:
+            return Treated(group, rows, each.since.date, tuple(each.group for each in alike))
+    if earlier:
+        return _together(served, earlier, of_all)
     return Treated(group, rows, last.since.date, tuple(each.group for each in alike))

@@ -9,7 +9,7 @@ predicted class; then one with a bias for each class.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
@@ -44,7 +44,6 @@ from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.measures.metrics import last_decimal
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
-_NEWEST = 0.25  # share of the labels that is judged where they err otherwise
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
 FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
@@ -76,7 +75,7 @@ def remedies_of(
     if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
         return ()
     found = [_remedy(labeled, weight, each) for each in treated]
-    if mix is not None:
+    if mix is not None and mix.rows.sum() >= FEWEST_ROWS:
         mixed = np.flatnonzero(mix.rows)
         served = labeled.rows(mixed)
         effects = effects_of(
@@ -84,7 +83,7 @@ def remedies_of(
         )
         since_s = float(labeled.served_s[mixed[0]]) if mixed[0] else None
         kind, changes_labels = RemedyKind.CASE_MIX, not labeled.of_one
-        found.append(TriedRemedy(kind, mix.group, effects, since_s, changes_labels))
+        found.append(TriedRemedy(kind, mix.group, effects, len(mixed), since_s, changes_labels))
     return tuple(each for each in found if each)
 
 
@@ -93,14 +92,13 @@ def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedReme
 
     It has a bias for each class only if that helps and a temperature alone does not.
     """
-    chosen = np.flatnonzero(treated.rows)
-    changed, worth = labeled.rows(chosen), weight[chosen]
+    changed = labeled.rows(np.flatnonzero(treated.rows))
     if not _is_enough(changed):
         return None
     simplest, *richer = _forms(changed)
-    first = _tried(changed, worth, treated, simplest)
+    first = _tried(labeled, weight, treated, simplest)
     for form in richer if _is_by_class(first) else ():
-        other = _tried(changed, worth, treated, form)
+        other = _tried(labeled, weight, treated, form)
         if not other.harms and _of_classes(other)[1] < _of_classes(first)[1]:
             return other
     return first
@@ -124,19 +122,51 @@ def _forms(answers: Answers) -> tuple[Remedy, ...]:
     return (TEMPERATURE_BIAS,) if answers.of_one else (TEMPERATURE, TEMPERATURE_BIAS)
 
 
-def _tried(answers: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
-    group, found = treated.group, dict[AnswerGroup, GroupEffect]()
-    newest = newest_if_changed(answers.confidence - answers.correct, weight, share=_NEWEST)
-    for folds in (_folds(answers), *([np.where(newest, 0, 1)] if newest.any() else [])):
-        after, said = trial(answers, weight, form, folds=folds)
-        rows = np.flatnonzero(newest) if len(found) else np.arange(len(answers))
-        tried = answers.rows(rows), weight[rows], after[rows], said[rows]
+def _tried(labeled: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
+    group, chosen = treated.group, np.flatnonzero(treated.rows)
+    answers, worth = labeled.rows(chosen), weight[chosen]
+    newest = newest_if_changed(answers.confidence - answers.correct, worth)
+    judged = [(_folds(answers), np.arange(len(answers)))]
+    if newest.any():
+        judged.append((np.where(newest, 0, 1), np.flatnonzero(newest)))
+    trials = [trial(answers, worth, form, folds=folds) for folds, _ in judged]
+    found = dict[AnswerGroup, GroupEffect]()
+    for (after, said), (_, rows) in zip(trials, judged, strict=True):
+        tried = answers.rows(rows), worth[rows], after[rows], said[rows]
         for each in effects_of(*tried, group, treated.wrong):
-            harms = each.harms or (each.group in found and found[each.group].harms)
-            found[each.group] = replace(each, harms=harms)
+            who = _inside(each.group, group)
+            harms = each.harms or (who in found and found[who].harms)
+            found[who] = replace(each, group=who, harms=harms)
+    beyond = _beyond(labeled, weight, chosen, *trials[0], found)
     kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
     changes_labels = not form.keeps_argmax and not answers.of_one
-    return TriedRemedy(kind, group, _worst_first(found.values()), treated.since_s, changes_labels)
+    effects = _worst_first([*found.values(), *beyond])
+    return TriedRemedy(kind, group, effects, len(answers), treated.since_s, changes_labels)
+
+
+def _inside(who: AnswerGroup, treated: AnswerGroup) -> AnswerGroup:
+    is_part = treated.key in (ALL, who.key) or who.within
+    return who if is_part else replace(who, within=treated)
+
+
+def _beyond(
+    labeled: Answers,
+    weight: FloatArray,
+    chosen: IntArray,
+    after: FloatArray,
+    said: IntArray,
+    known: Collection[AnswerGroup],
+) -> Iterator[GroupEffect]:
+    """Effects on groups that a remedy of the `chosen` changes in part, and makes worse: errors that
+    cancelled each other did no less harm, so these bar nothing.
+    """
+    later, claimed = labeled.confidence.copy(), labeled.predicted.copy()
+    later[chosen], claimed[chosen] = after, said
+    since = np.arange(chosen[0], len(labeled))
+    served = labeled.rows(since)
+    for each in effects_of(served, weight[since], later[since], claimed[since], AnswerGroup(ALL)):
+        if each.is_worse and each.group not in known:
+            yield replace(each, harms=False)
 
 
 def _worst_first(effects: Iterable[GroupEffect]) -> tuple[GroupEffect, ...]:
@@ -148,16 +178,21 @@ def _is_by_class(remedy: TriedRemedy) -> bool:
     standard errors of a share of one half.
     """
     half = _of_classes(remedy)[0] / 2
-    found = [each for each in remedy.effects if each.group.key == PREDICTED]
-    return any(abs(each.after) > max(half, 1 / math.sqrt(each.n)) for each in found)
+    return any(abs(each.after) > max(half, 1 / math.sqrt(each.n)) for each in _classes(remedy))
 
 
 def _of_classes(remedy: TriedRemedy) -> tuple[float, float]:
     """The largest gap of a predicted class before and after."""
-    found = [each for each in remedy.effects if each.group.key == PREDICTED]
-    gaps = [(abs(each.before), abs(each.after)) for each in found] or [(0.0, 0.0)]
+    gaps = [(abs(each.before), abs(each.after)) for each in _classes(remedy)] or [(0.0, 0.0)]
     before, after = map(max, zip(*gaps, strict=True))
     return before, after
+
+
+def _classes(remedy: TriedRemedy) -> list[GroupEffect]:
+    """The effects on predicted classes of those whom it changes."""
+    within = None if remedy.group.key == ALL else remedy.group
+    found = [each for each in remedy.effects if each.group.key == PREDICTED]
+    return [each for each in found if each.group.within == within]
 
 
 def trial(
@@ -233,7 +268,11 @@ def effects_of(
         each: (gap[rows].sum(axis=0).tolist(), left[moved.get(each, rows)].sum(axis=0).tolist())
         for each, rows in groups.items()
     }
-    judged = {each: pair for each, pair in sums.items() if pair[1][1] >= FEWEST_OF_GROUP}
+    judged = {
+        each: pair
+        for each, pair in sums.items()
+        if pair[1][1] and max(pair[0][1], pair[1][1]) >= FEWEST_OF_GROUP
+    }
     looks = len(judged)
     return _worst_first(_effect(each, *pair, looks=looks) for each, pair in judged.items())
 

@@ -60,16 +60,16 @@ _SIZES: Final = {
 }
 
 
-def noise(outcome: Outcome, rows: BoolArray) -> Rival:
+def noise(outcome: Outcome, rows: BoolArray, when: BoolArray) -> Rival:
     """Judge whether wrong labels explain the first finding; second readings decide.
 
     Args:
         outcome: of the search, with a finding.
-        rows: (n,) the labels that it affects.
+        rows: (n,) the labels that it affects; `when`: (n,) all of that time.
     """
     stream, best = outcome.stream, outcome.found[0].best
     if best.key == CONFIDENCE:  # noise shows where confidence is high
-        rows = (stream.block >= best.begin) & (stream.block < best.end)
+        rows = when
     counts = stream.counts(rows.astype(np.int64), 2)[1].sum(axis=0)
     share, _ = fit_noise(counts)
     for_noise, over_like = _advantages(counts, share)

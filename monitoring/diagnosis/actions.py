@@ -16,7 +16,6 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.groups import ALL, tagged
 from calibration.diagnosis.planner import RANDOM
-from calibration.diagnosis.remedies import FEWEST_ROWS
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import DUE, MISSING
 from monitoring.diagnosis.facts import (
@@ -44,6 +43,7 @@ _CURES = {
     RemedyKind.GROUP: ActionCode.RECALIBRATE_GROUP,
     RemedyKind.CASE_MIX: ActionCode.ADJUST_CASE_MIX,
 }
+_NAMED_LABELS = 50  # of a group, from which a remedy's harm is said before
 _AUDIT_LABELS = 300  # show a gap to within five points
 
 
@@ -127,7 +127,9 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
     first, fitting = found.ongoing[0], _fitting(found)
     tried = {each.kind: each for each in found.inference.remedies if _treats(each, first.group)}
     others = () if fitting is RemedyKind.CASE_MIX else (each for each in tried if each != fitting)
-    untried = TriedRemedy(fitting, tagged(first.group) or first.group, (), first.since.date)
+    untried = TriedRemedy(
+        fitting, tagged(first.group) or first.group, (), first.inside.n, first.since.date
+    )
     for kind in (fitting, *others):
         remedy = tried.get(kind, untried)
         hindrance = _barred(remedy, found)
@@ -137,12 +139,18 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
             hindrance=hindrance,
             version=version,
             group=remedy.group if kind is RemedyKind.GROUP else None,
-            labels=_labels(remedy, first),
+            labels=remedy.labels,
             since_s=remedy.since_s,
             elsewhere=served_elsewhere,
             changes_labels=remedy.changes_labels,
-            worst=max(remedy.effects, key=lambda each: abs(each.after), default=None),
+            worst=_worst(remedy),
         )
+
+
+def _worst(remedy: TriedRemedy) -> tuple[GroupEffect, ...]:
+    worse = [each for each in remedy.effects if each.is_worse and each.n >= _NAMED_LABELS]
+    most = sorted(remedy.effects, key=lambda each: -abs(each.after))[:1]
+    return tuple(worse or most)
 
 
 def _treats(remedy: TriedRemedy, group: AnswerGroup) -> bool:
@@ -176,17 +184,11 @@ def _barred(remedy: TriedRemedy, found: Findings) -> Hindrance | None:
         return Hindrance.HARMS_OTHERS
     if not found.inference.can_try:
         return Hindrance.UNTRIED
-    if not remedy.effects or _labels(remedy, first) < FEWEST_ROWS:
+    if not remedy.effects:
         return Hindrance.FEW_LABELS
     own = _effect_on(remedy, first.group) or _effect_on(remedy, remedy.group)
     is_better = own is None or abs(own.after) < abs(own.before) / 2
     return None if is_better else Hindrance.NO_GAIN
-
-
-def _labels(remedy: TriedRemedy, first: Deviation) -> int:
-    """How many it is fitted on; of the affected if it has not been tried."""
-    whole = _effect_on(remedy, remedy.group)
-    return first.inside.n if whole is None else whole.n
 
 
 def _effect_on(remedy: TriedRemedy, group: AnswerGroup) -> GroupEffect | None:

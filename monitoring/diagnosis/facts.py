@@ -246,7 +246,8 @@ class Action:
         elsewhere: to be done where the model is served, which is not here.
         audited_only: to let the watch use audited answers only from then on.
         changes_labels: whether it may change the predicted class, which has to be allowed.
-        worst: of a remedy, the group that it leaves with the largest gap.
+        worst: of a remedy, the groups that it makes worse by two points, of 50 labels or more; if
+            there is none, the group that it leaves with the largest gap.
     """
 
     code: ActionCode
@@ -263,7 +264,7 @@ class Action:
     elsewhere: bool = False
     audited_only: bool = False
     changes_labels: bool = False
-    worst: GroupEffect | None = None
+    worst: tuple[GroupEffect, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A sentence depends on nothing but the facts. `words_of` gives what a first scree
 words with the first three actions; the rest are lists of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from calibration.diagnosis.facts import (
     Course,
     Deviation,
     Figures,
+    GroupEffect,
     Open,
     RemedyKind,
     Rival,
@@ -144,10 +145,12 @@ def action_words(action: Action) -> str:
 
 
 def _worst(action: Action) -> str:
-    """What a remedy leaves of the largest gap."""
-    left = action.worst
-    if left is None:
+    """Whom a remedy makes worse, or what it leaves of the largest gap."""
+    if not action.worst:
         return ""
+    if action.worst[0].is_worse:
+        return f"; makes {listed(_changes(action.worst))} worse"
+    (left,) = action.worst
     return f"; the largest gap left: {group_words(left.group)}, {signed_points(left.after)} points"
 
 
@@ -321,11 +324,14 @@ def _harmed(found: Diagnosis, action: Action) -> str:
 
 def harmed_by(remedy: TriedRemedy) -> list[str]:
     """The groups that a remedy makes worse, with their gaps before and after."""
+    return _changes(each for each in remedy.effects if each.harms)
+
+
+def _changes(effects: Iterable[GroupEffect]) -> list[str]:
     return [
         f"{group_words(each.group)} "
         f"({signed_points(each.before)} to {signed_points(each.after)} points)"
-        for each in remedy.effects
-        if each.harms
+        for each in effects
     ]
 
 

@@ -272,7 +272,7 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
         )
     confidence, right = answers.claim.stated(answers.probabilities, answers.labels)
     weights = np.ones(len(right)) if answers.weights is None else answers.weights
-    newest = newest_if_changed(confidence - right, weights, share=1 - _FIT_FOLDS / FOLDS)
+    newest = newest_if_changed(confidence - right, weights)
     if newest.any():
         groups = np.arange(count) if answers.groups is None else answers.groups
         return ~np.isin(groups, groups[newest])
