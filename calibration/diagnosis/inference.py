@@ -202,8 +202,8 @@ def _remedies(
     wrong = np.any([members(each.group, course.served) for each in going_on], axis=0)
     is_everyone = bool(wrong[served_s >= _start(going_on[-1])].all())
     first = going_on[-1 if is_everyone else 0]
-    of_all = [each for each in going_on if each.group.key == ALL]
-    groups = [_together(course.served, alike, of_all) for alike in _alike(going_on)]
+    newest = _start(first) if is_everyone else 0.0
+    groups = [_together(course.served, alike, newest) for alike in _alike(going_on)]
     erred = tuple(each.group for each in going_on)
     since_s = first.since.date
     treated = [Treated(whole, served_s >= (since_s or 0), since_s, erred), *groups]
@@ -233,18 +233,18 @@ def _are_alike(one: Deviation, other: Deviation) -> bool:
     return one.group.key == other.group.key and not is_part and is_near
 
 
-def _together(served: Answers, alike: list[Deviation], of_all: list[Deviation]) -> Treated:
+def _together(served: Answers, alike: list[Deviation], newest: float) -> Treated:
     """Groups since the last of them went wrong; without the last while it has too few labels. Since
-    all answers went wrong, if that was later and leaves enough.
+    the `newest` error, if with it everybody errs, and it leaves enough.
     """
     *earlier, last = alike
     parts = [part for each in alike if (part := tagged(each.group))]
     group = replace(parts[0], values=tuple(sorted({v for part in parts for v in part.values})))
-    inside = members(group, served)
-    for each in (*(later for later in of_all[::-1] if _start(later) > _start(last)), last):
-        rows = inside & (served.served_s >= (each.since.date or 0))
-        if rows.sum() >= FEWEST_ROWS:
-            return Treated(group, rows, each.since.date, tuple(each.group for each in alike))
-    if earlier:
-        return _together(served, earlier, of_all)
-    return Treated(group, rows, last.since.date, tuple(each.group for each in alike))
+    inside, since_s = members(group, served), last.since.date
+    rows = inside & (served.served_s >= (since_s or 0))
+    if earlier and rows.sum() < FEWEST_ROWS:
+        return _together(served, earlier, newest)
+    lately = rows & (served.served_s >= newest)
+    if newest > _start(last) and lately.sum() >= FEWEST_ROWS:
+        rows, since_s = lately, newest
+    return Treated(group, rows, since_s, tuple(each.group for each in alike))

@@ -93,6 +93,8 @@ def _settle(found: Findings) -> Iterator[Action]:
             asked.add(code)
             is_begun = rival.needs_kind == MISSING
             yield _complete_audit(found) if is_begun else _tells(rival, code, first)
+            if rival.needs_kind == DUE:  # they may tell of all other causes
+                return
     if first is not None and first.score < STRONG:
         yield _more_labels(found, first.group)
 

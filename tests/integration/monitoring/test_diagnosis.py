@@ -72,6 +72,11 @@ def audit_after_chosen_labels(given: Stream) -> Stream:
     return given.where(drawn=drawn, labeled=given.labeled | drawn)
 
 
+def wrong_ones_labeled_late(given: Stream) -> Stream:
+    """The newest labels are those of right answers, so confidence seems too low."""
+    return given.where(labeled=given.right | (given.day < 42))
+
+
 def whole_audit(given: Stream) -> Stream:
     drawn = given.rng.random(N) < 0.25
     return given.where(drawn=drawn, labeled=drawn)
@@ -127,6 +132,9 @@ SCENES = {
     "chosen by outcome, then an audit": Scene(
         audit_after_chosen_labels, "healed", "explained", "acknowledge"
     ),
+    "wrong ones labeled late": Scene(
+        wrong_ones_labeled_late, "look", "explained deviation alarm_active", "label"
+    ),
     "whole audit": Scene(whole_audit, "fine"),
     "audit without 16 %": Scene(
         audit_without_16_percent, "unknown", "audit_incomplete", "complete_audit"
@@ -148,6 +156,8 @@ def test_the_codes_of_a_scene(scene: Scene, tmp_path: Path) -> None:
     words = words_of(found)
     screen = (words.title, *words.summary, *words.actions[:ACTIONS_SHOWN])
     assert len(" ".join(screen).split()) <= 90
+    if any(each.kind == "due" for each in found.actions):
+        assert " confident" not in words.title
 
 
 def test_answers_that_are_not_read_are_not_taken_for_labeled(

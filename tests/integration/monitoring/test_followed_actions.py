@@ -241,3 +241,22 @@ async def test_an_action_that_is_followed_changes_the_report(
     found = await played.diagnosis()
     assert found["state"] in walk.states
     assert first_of(found)["code"] in walk.first
+
+
+@pytest.mark.parametrize("readings", [3, 12, 100])
+async def test_second_readings_that_confirm_count(
+    client: httpx.AsyncClient, clock: Clock, readings: int
+) -> None:
+    """A model that fails at random looks as if labels were wrong, until readers confirm them."""
+    w = SCENES["reader_noise_five_classes"].build(np.random.default_rng(7))
+    played = Played(client, clock, w, w.label.copy())
+    await played.log(w)
+    asked = first_of(await played.diagnosis())
+    assert asked["code"] == "second_readings"
+    await read_again(played, asked | {"labels": readings})
+    after = first_of(await played.diagnosis())
+    left = asked["labels"] - readings
+    if left > 0:
+        assert (after["code"], after["labels"]) == ("second_readings", left)
+    else:
+        assert after["code"] not in ("second_readings", "correct_labels")

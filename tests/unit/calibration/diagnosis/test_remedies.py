@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.diagnosis.facts import Inference, RemedyKind
+from calibration.diagnosis.facts import AnswerGroup, Inference, RemedyKind
 from calibration.diagnosis.groups import UNKNOWN
 from calibration.diagnosis.inference import infer
 from tests.builders.diagnosis.scenes import SCENES
@@ -42,6 +42,29 @@ def test_a_remedy_for_a_group_is_tried_since_its_own_error(name: str) -> None:
     for remedy in groups:
         own = next(each for each in remedy.effects if each.group == remedy.group)
         assert own.n == affected[remedy.group]
+
+
+def test_a_remedy_for_a_group_is_fitted_since_all_went_wrong_as_well() -> None:
+    w = world(np.random.default_rng(1), n=9_000)
+    device = w.tag("device", 5)
+    w.shift(w.after(0.7), -0.9)
+    w.shift((device == 3) & w.after(0.4), -2.2)
+    group = infer(w.answers()).remedies[1]
+    assert group.group.values == ("device3",)
+    assert group.since_s == pytest.approx(w.time(0.7), rel=0.05)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_remedy_names_the_class_whose_errors_cancelled_each_other(seed: int) -> None:
+    """Answers of c2 are too sure at a site, and too modest elsewhere."""
+    w = world(np.random.default_rng(seed), n=8_000, classes=3, sharpness=2.0)
+    site = w.tag("site", 6)
+    w.shift((site == 1) & w.after(0.4), -2.4)
+    w.shift((site != 1) & (w.predicted == 2) & w.after(0.4), 1.2)
+    group = infer(w.answers()).remedies[1]
+    assert group.group.values == ("site1",)
+    worse = [each.group for each in group.effects if each.is_worse]
+    assert (worse, group.harms) == ([AnswerGroup("predicted", ("c2",))], False)
 
 
 def test_the_case_mix_is_a_remedy_where_it_explains() -> None:
