@@ -14,8 +14,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from calibration.diagnosis.facts import IntervalEstimate, main_deviation
-from calibration.diagnosis.many_models import beyond_chance
+from calibration.diagnosis.facts import main_deviation
+from calibration.measures.estimates import IntervalEstimate
+from calibration.measures.many_models import beyond_chance
 from console.endpoints import page
 from console.formatting import page_path
 from console.model_views import REFRESH_S

@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
-from calibration.diagnosis.facts import Deviation, IntervalEstimate, main_deviation
+from calibration.diagnosis.facts import Deviation, main_deviation
 from calibration.diagnosis.groups import ALL
+from calibration.measures.estimates import IntervalEstimate
 from calibration.operating.facts import LiveRate, RateName, RateStanding
 from calibration.wording import in_points, percent
 from console.formatting import grouped

@@ -12,7 +12,7 @@ possible, not ruled out.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from calibration.diagnosis.evidence import logit, tolerance
 from calibration.diagnosis.facts import AnswerGroup, Cause, Deviation, Rival, RivalStatus
 from calibration.diagnosis.figures import gap_of
 from calibration.diagnosis.groups import ALL, TAG, members
-from calibration.diagnosis.outcome import Outcome, outcome_of, supposing
+from calibration.diagnosis.outcome import Outcome, outcome_of
 from calibration.diagnosis.planner import labels_needed
 from calibration.diagnosis.scan import group_evidence
 from calibration.diagnosis.search import STRONG
@@ -67,15 +67,15 @@ def find_mix(outcome: Outcome) -> tuple[Rival, Mix | None, Outcome]:
     mixes = [mix for group, members in _scopes(outcome) if (mix := _mix(outcome, group, members))]
     best = max(mixes, key=lambda each: each.gain, default=None)
     if best is None or best.gain <= _explained(outcome, best):
-        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
-    granted = outcome_of(supposing(outcome.labeled, best.confidence))
+        return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT), None, outcome
+    granted = outcome_of(replace(outcome.labeled, confidence=best.confidence))
     is_all = granted.evidence < STRONG
     if is_all and _halves_gap(outcome, best):
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL, granted.evidence), best, outcome
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL), best, outcome
     if not is_all and best.gain + _total(granted) > _total(outcome) + _PART:
         left = granted if best.group.key == ALL else outcome  # a group with new shares is who errs
-        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART, granted.evidence), best, left
-    return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT, outcome.evidence), None, outcome
+        return Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_PART), best, left
+    return Rival(Cause.CASE_MIX, RivalStatus.RULED_OUT), None, outcome
 
 
 def _total(outcome: Outcome) -> float:
@@ -218,10 +218,9 @@ def changed_input(
     least = wilson_interval(shares[0], len(flagged))[0] if len(flagged) else 0.0
     most = wilson_interval(shares[1], len(others))[1] if len(others) else 1.0
     if least <= most:
-        return Rival(Cause.INPUT, RivalStatus.RULED_OUT, deviation.score, 0, "", None, *shares)
+        return Rival(Cause.INPUT, RivalStatus.RULED_OUT, 0, "", None, *shares)
     status, needs = _status(deviation, labeled, weight, rows & ~labeled.doubtful, shares[0])
-    left = 0.0 if status is RivalStatus.EXPLAINS_ALL else deviation.score
-    return Rival(Cause.INPUT, status, left, needs, IN_SCOPE if needs else "", None, *shares)
+    return Rival(Cause.INPUT, status, needs, IN_SCOPE if needs else "", None, *shares)
 
 
 def _rest(answers: Answers, deviation: Deviation, inside: BoolArray) -> BoolArray:

@@ -8,24 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-
-@dataclass(frozen=True)
-class IntervalEstimate:
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    lower: float
-    upper: float
-
-    @property
-    def in_points(self) -> str:
-        """A difference of shares, in words.
-
-        >>> IntervalEstimate(0.012, -0.003, 0.027).in_points
-        '+1.2 points (-0.3 to +2.7)'
-        """
-        estimate, lower, upper = (100 * each for each in (self.estimate, self.lower, self.upper))
-        return f"{estimate:+.1f} points ({lower:+.1f} to {upper:+.1f})"
+from calibration.measures.estimates import IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -150,18 +133,16 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Rival:
-    """A rival cause. `left`: log evidence that remains if it is granted.
+    """A rival cause.
 
-    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`:
-    whose labels, where they are not those of the deviation: of `proxy`, the source or reader whose
-    labels alone show the error. `doubtful`,
-    `doubtful_elsewhere`: of `input`, the share of doubtful images among those affected, and among
-    the rest.
+    `needs`: how many labels of the kind `needs_kind` would tell; 0 if none would. `group`: whose
+    labels, where they are not those of the deviation: of `proxy`, the source or reader whose labels
+    alone show the error. `doubtful`, `doubtful_elsewhere`: of `input`, the share of doubtful images
+    among those affected, and among the rest.
     """
 
     cause: Cause
     status: RivalStatus
-    left: float = 0.0
     needs: int = 0
     needs_kind: str = ""
     group: AnswerGroup | None = None
@@ -254,8 +235,7 @@ class Inference:
     """What labels alone say; `monitoring` adds alarms, age, accuracy and actions.
 
     Attributes:
-        labels, served: labeled answers, and all.
-        evidence: log evidence of the best hypothesis against "calibrated within the tolerance".
+        labels: labeled answers.
         patient_correlation: correlation of errors within a patient, plus one standard error.
         clump: neighboring labels of unknown patients that are worth one, at least 1.
         deviations: the most evident first; empty if nothing was found.
@@ -265,8 +245,6 @@ class Inference:
     """
 
     labels: int
-    served: int
-    evidence: float
     patient_correlation: float
     clump: float
     bounds: IntervalEstimate

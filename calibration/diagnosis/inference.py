@@ -16,7 +16,6 @@ from calibration.diagnosis.facts import (
     Deviation,
     Figures,
     Inference,
-    IntervalEstimate,
     Rival,
     RivalStatus,
     TriedRemedy,
@@ -30,6 +29,7 @@ from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
 from calibration.diagnosis.selection import missing_labels, selection
 from calibration.diagnosis.sources import coding, followed, label_sources, noise
+from calibration.measures.estimates import IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def infer(answers: Answers) -> Inference:
     again = _inferred(drawn, drawn.labeled())
     rivals = [each for each in again.rivals if each.cause != Cause.SELECTION]
     part = RivalStatus.EXPLAINS_PART if again.deviations else RivalStatus.EXPLAINS_ALL
-    rivals.append(replace(chosen, status=part, left=again.evidence))
-    return replace(again, served=len(answers), rivals=tuple(rivals))
+    rivals.append(replace(chosen, status=part))
+    return replace(again, rivals=tuple(rivals))
 
 
 def _inferred(answers: Answers, labeled: Answers) -> Inference:
@@ -74,8 +74,6 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     apart = chain.from_iterable(telling_apart(answers, each) for each in deviations)
     return Inference(
         len(labeled),
-        len(answers),
-        outcome.evidence,
         outcome.correlation,
         outcome.clump,
         _bounds(course),
@@ -166,9 +164,6 @@ def _deviation(
     course: _Course, finding: Explanation, date: DatedOnset, affected: BoolArray
 ) -> Deviation:
     best, stream = finding.best, course.outcome.stream
-    inside = _figures(course, date.affected)
-    if inside is None:
-        raise ValueError("a finding has no labels")
     since = course.served.served_s >= date.since.likeliest
     others = ~since if best.key == ALL else since & ~best.members(stream) & ~affected
     return Deviation(
@@ -178,14 +173,14 @@ def _deviation(
         date.until,
         date.course,
         best.shape,
-        inside,
-        _figures(course, np.flatnonzero(others)),
+        _figures(course, date.affected),
+        _figures(course, np.flatnonzero(others)) if others.any() else None,
         tuple(each.group(stream) for each in (*finding.twins, *finding.siblings)),
         bool(finding.siblings) or best.score < STRONG,
     )
 
 
-def _figures(course: _Course, rows: IntArray) -> Figures | None:
+def _figures(course: _Course, rows: IntArray) -> Figures:
     served = course.served
     weight: FloatArray = course.outcome.stream.weight[rows]
     return figures_of(served.confidence[rows], served.correct[rows] == 1, weight)

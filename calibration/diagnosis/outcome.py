@@ -2,17 +2,17 @@
 and whether patients, or labels since corrected, explain it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from calibration.bins import FloatArray, IntArray
+from calibration.bins import IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.correction import corrected
 from calibration.diagnosis.dependence import design_effect, patient_correlation, patient_weights
 from calibration.diagnosis.facts import Cause, Rival, RivalStatus
-from calibration.diagnosis.scan import shows
+from calibration.diagnosis.scan import scan
 from calibration.diagnosis.search import STRONG, Explanation, most_evident, search
 from calibration.diagnosis.stream import Stream
 
@@ -68,11 +68,6 @@ def outcome_of(labeled: Answers) -> Outcome:
     return Outcome(labeled, stream, found, evidence, naive, correlation, clump)
 
 
-def supposing(answers: Answers, confidence: FloatArray) -> Answers:
-    """The answers as if they had been served with this confidence (N,)."""
-    return replace(answers, confidence=confidence)
-
-
 def patient_codes(answers: Answers) -> IntArray:
     """Codes from 0 (n,); an answer whose patient is unknown is of a patient of its own."""
     own = -1 - np.arange(len(answers))
@@ -99,18 +94,18 @@ def patients(outcome: Outcome) -> Rival:
     each, all alike, would explain the evidence; no longer once all new answers have theirs.
     """
     explained = outcome.naive >= STRONG > outcome.evidence
-    left, n, patient = outcome.evidence, len(outcome.labeled), outcome.labeled.patient
+    n, patient = len(outcome.labeled), outcome.labeled.patient
     are_sent = patient is not None and bool((patient[-_NEWEST:] >= 0).all())
     if outcome.clump > 1 and not are_sent:
         part = bool(outcome.found)
         status = RivalStatus.EXPLAINS_PART if part else RivalStatus.POSSIBLE
-        return Rival(Cause.PATIENTS, status, left, n, PATIENT_CODES)
+        return Rival(Cause.PATIENTS, status, n, PATIENT_CODES)
     if patient is not None:
         status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT
-        return Rival(Cause.PATIENTS, status, left)
-    if outcome.found and left < _ALIKE * STRONG:
-        return Rival(Cause.PATIENTS, RivalStatus.POSSIBLE, left / _ALIKE, n, PATIENT_CODES)
-    return Rival(Cause.PATIENTS, RivalStatus.RULED_OUT, left)
+        return Rival(Cause.PATIENTS, status)
+    if outcome.found and outcome.evidence < _ALIKE * STRONG:
+        return Rival(Cause.PATIENTS, RivalStatus.POSSIBLE, n, PATIENT_CODES)
+    return Rival(Cause.PATIENTS, RivalStatus.RULED_OUT)
 
 
 def corrected_labels(labeled: Answers, outcome: Outcome) -> Rival | None:
@@ -121,8 +116,6 @@ def corrected_labels(labeled: Answers, outcome: Outcome) -> Rival | None:
     believed = np.where(first >= 0, first, labeled.correct) == 1
     stream = outcome.stream
     before = Stream(stream.z, believed, stream.weight, stream.block, stream.keys)
-    if not shows(before, STRONG):
-        return Rival(Cause.CORRECTED, RivalStatus.RULED_OUT, outcome.evidence)
-    explained = outcome.evidence < STRONG
+    explained = scan(before)[0].score >= STRONG > outcome.evidence
     status = RivalStatus.EXPLAINS_ALL if explained else RivalStatus.RULED_OUT
-    return Rival(Cause.CORRECTED, status, outcome.evidence)
+    return Rival(Cause.CORRECTED, status)

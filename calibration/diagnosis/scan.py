@@ -96,11 +96,6 @@ def scan(stream: Stream, keys: Iterable[str] | None = None) -> list[Hypothesis]:
     return sorted(_hypotheses(stream, keys), key=lambda each: -each.score)
 
 
-def shows(stream: Stream, least: float) -> bool:
-    """Whether any hypothesis has that score."""
-    return any(each.score >= least for each in _hypotheses(stream, None))
-
-
 def _hypotheses(stream: Stream, keys: Iterable[str] | None) -> Iterator[Hypothesis]:
     yield whole(stream)
     price = price_of_key(len(stream.keys))

@@ -13,8 +13,8 @@ import numpy as np
 
 from calibration.bins import IntArray, bin_index
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import Cause, Deviation, Figures, Rival, RivalStatus
-from calibration.diagnosis.figures import figures_of
+from calibration.diagnosis.facts import Cause, Deviation, Rival, RivalStatus
+from calibration.diagnosis.figures import gap_of
 from calibration.diagnosis.groups import DRAWN, members
 from calibration.diagnosis.planner import RANDOM, labels_needed
 from calibration.diagnosis.scan import group_evidence
@@ -45,9 +45,7 @@ def selection(answers: Answers, deviation: Deviation | None) -> Rival:
     unknown = answers.unread > _HARMLESS * (answers.unread + read)
     if unknown and rival.status is RivalStatus.RULED_OUT:
         gap = 0.0 if deviation is None else deviation.inside.gap.estimate
-        return _rival(
-            RivalStatus.POSSIBLE, rival.left, _needs(answers, np.ones(len(answers), bool), gap)
-        )
+        return _rival(RivalStatus.POSSIBLE, _needs(answers, np.ones(len(answers), bool), gap))
     return rival
 
 
@@ -56,7 +54,7 @@ def _of_those_read(answers: Answers, deviation: Deviation | None) -> Rival:
     if deviation is None:
         return _hidden(answers, missing)
     if deviation.group.key == DRAWN:
-        return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
+        return _rival(RivalStatus.EXPLAINS_ALL)
     inside = affected(answers, deviation)
     rows = inside if answers.drawn is None else inside & answers.drawn & settled
     if answers.drawn is not None and int((rows & (answers.correct >= 0)).sum()) >= _FEWEST_DRAWN:
@@ -100,8 +98,8 @@ def _settled(answers: Answers, eligible: BoolArray) -> int:
     return int(np.searchsorted(block, last))
 
 
-def _rival(status: RivalStatus, left: float, needs: int = 0, kind: str = RANDOM) -> Rival:
-    return Rival(Cause.SELECTION, status, left, needs, kind if needs else "")
+def _rival(status: RivalStatus, needs: int = 0, kind: str = RANDOM) -> Rival:
+    return Rival(Cause.SELECTION, status, needs, kind if needs else "")
 
 
 def _hidden(answers: Answers, missing: BoolArray) -> Rival:
@@ -110,10 +108,10 @@ def _hidden(answers: Answers, missing: BoolArray) -> Rival:
     decisive = labeled if answers.drawn is None else labeled & answers.drawn
     share = count / max(count + int(decisive.sum()), 1)
     if share <= _HARMLESS:
-        return _rival(RivalStatus.RULED_OUT, 0.0)
+        return _rival(RivalStatus.RULED_OUT)
     kind = RANDOM if answers.drawn is None else MISSING
     needs = count if kind == MISSING else labels_needed(answers.confidence, _HARMLESS)
-    return _rival(RivalStatus.POSSIBLE, 0.0, needs, kind)
+    return _rival(RivalStatus.POSSIBLE, needs, kind)
 
 
 def _by_drawn(answers: Answers, deviation: Deviation, rows: BoolArray, missing: BoolArray) -> Rival:
@@ -121,21 +119,22 @@ def _by_drawn(answers: Answers, deviation: Deviation, rows: BoolArray, missing: 
     gap = deviation.inside.gap.estimate
     side = math.copysign(1, gap)
     labeled = rows & (answers.correct >= 0)
-    figures = _figures(answers, labeled)
-    low, high = sorted((side * figures.gap.lower, side * figures.gap.upper))
-    n = figures.n + int(missing.sum())
+    known = int(labeled.sum())
+    found = gap_of(answers.confidence[labeled], answers.correct[labeled] == 1, np.ones(known))
+    low, high = sorted((side * found.lower, side * found.upper))
+    n = known + int(missing.sum())
     p = answers.confidence[missing]
     against, favor = (p - 1, p) if side > 0 else (-p, 1 - p)
-    low = (figures.n * low + float(against.sum())) / n
-    high = (figures.n * high + float(favor.sum())) / n
+    low = (known * low + float(against.sum())) / n
+    high = (known * high + float(favor.sum())) / n
     if low > 0:
-        return _rival(RivalStatus.RULED_OUT, deviation.score)
+        return _rival(RivalStatus.RULED_OUT)
     if high < abs(gap) / 2:
-        return _rival(RivalStatus.EXPLAINS_ALL, 0.0)
-    if missing.sum() > figures.n * _HARMLESS:
-        return _rival(RivalStatus.POSSIBLE, 0.0, int(missing.sum()), MISSING)
-    needs = max(_needs(answers, rows, gap) - figures.n, figures.n // 2)
-    return _rival(RivalStatus.POSSIBLE, 0.0, needs)
+        return _rival(RivalStatus.EXPLAINS_ALL)
+    if missing.sum() > known * _HARMLESS:
+        return _rival(RivalStatus.POSSIBLE, int(missing.sum()), MISSING)
+    needs = max(_needs(answers, rows, gap) - known, known // 2)
+    return _rival(RivalStatus.POSSIBLE, needs)
 
 
 def _needs(answers: Answers, rows: BoolArray, gap: float) -> int:
@@ -143,14 +142,6 @@ def _needs(answers: Answers, rows: BoolArray, gap: float) -> int:
     size = max(abs(gap), _SMALLEST)
     shown = labels_needed(answers.confidence[rows], math.copysign(size, gap))
     return max(shown, _FEWEST_DRAWN)
-
-
-def _figures(answers: Answers, rows: BoolArray) -> Figures:
-    right = answers.correct[rows] == 1
-    figures = figures_of(answers.confidence[rows], right, np.ones(int(rows.sum())))
-    if figures is None:
-        raise ValueError("drawn labels are needed")
-    return figures
 
 
 def _by_worst_case(
@@ -163,18 +154,18 @@ def _by_worst_case(
     """
     gap, missing = deviation.inside.gap.estimate, inside & (answers.correct < 0)
     if not missing.any():
-        return _rival(RivalStatus.RULED_OUT, deviation.score)
+        return _rival(RivalStatus.RULED_OUT)
     supposed = np.where(missing, int(gap > 0), answers.correct)
     covered = settled & _covered(answers, inside & settled)
     subsets = (inside, inside & settled, inside & covered)
     left = max(_left(answers, supposed, rows, over=gap > 0) for rows in subsets)
     if left >= STRONG:
-        return _rival(RivalStatus.RULED_OUT, left)
+        return _rival(RivalStatus.RULED_OUT)
     last = np.flatnonzero(inside & (answers.correct >= 0)).max(initial=0)
     due = missing & (~settled | (np.arange(len(answers)) > last))
     if due.sum() >= missing.sum() * _MOSTLY:
-        return _rival(_of_due(answers, deviation, settled), left, int(due.sum()), DUE)
-    return _rival(RivalStatus.POSSIBLE, left, _needs(answers, inside, gap))
+        return _rival(_of_due(answers, deviation, settled), int(due.sum()), DUE)
+    return _rival(RivalStatus.POSSIBLE, _needs(answers, inside, gap))
 
 
 def _of_due(answers: Answers, deviation: Deviation, settled: BoolArray) -> RivalStatus:

@@ -77,12 +77,12 @@ def noise(outcome: Outcome, rows: BoolArray, when: BoolArray) -> Rival:
     confident = rows & (sigmoid(stream.z) > _CONFIDENT) & (outcome.labeled.as_labeled == 0)
     of_form = best.key == PREDICTED or best.within is not None
     if share > _MOST or not confident.any() or for_noise < _UNLIKE or of_form or left > STRONG:
-        return Rival(Cause.NOISE, RivalStatus.RULED_OUT, left)
+        return Rival(Cause.NOISE, RivalStatus.RULED_OUT)
     clear = for_noise > _CLEAR and over_like > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE
     wrong = share / (share + float((1 - sigmoid(stream.z[confident])).mean()))
     everybody = AnswerGroup(ALL) if best.key == CONFIDENCE else None
-    rival = Rival(Cause.NOISE, status, left, group=everybody)
+    rival = Rival(Cause.NOISE, status, group=everybody)
     return _reread(rival, outcome.labeled, confident, wrong)
 
 
@@ -269,7 +269,7 @@ def _of_key(
         outside = ~affected
     own = tag.codes == accuser.code
     if not denying and (others or not _coincide(own, affected, outside)):
-        return Rival(Cause.PROXY, RivalStatus.RULED_OUT, deviation.score)
+        return Rival(Cause.PROXY, RivalStatus.RULED_OUT)
     is_clear = any(each.most < abs(gap) / 2 for each in denying)
     status = RivalStatus.EXPLAINS_ALL if is_clear else RivalStatus.POSSIBLE
     name = tag.names[accuser.code] if accuser.code >= 0 else ""
@@ -287,10 +287,8 @@ def _sources(
         rows = affected & (codes == code)
         right = labeled.correct[rows] == 1
         figures = figures_of(labeled.confidence[rows], right, weight[rows])
-        if figures is not None:
-            gap = figures.gap
-            most = max(side * gap.lower, side * gap.upper)
-            found.append(_Source(code, figures, side * gap.estimate, most))
+        most = max(side * figures.gap.lower, side * figures.gap.upper)
+        found.append(_Source(code, figures, side * figures.gap.estimate, most))
     return found
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from calibration.bins import FloatArray, IntArray, bin_index
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import IntervalEstimate
 from calibration.intervals.confidence_sequence import gap_sequences
+from calibration.measures.estimates import IntervalEstimate
 from calibration.measures.metrics import Interval
 from calibration.measures.ranking import auroc, auroc_interval
 from calibration.operating.facts import NetBenefit, PeriodAuroc, RateName

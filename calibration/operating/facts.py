@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL
+from calibration.measures.estimates import IntervalEstimate
 
 ENOUGH_CASES = 20  # of a tag, from which its rate is shown though it is not lower
 

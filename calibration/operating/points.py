@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import IntervalEstimate
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.planner import labels_until
 from calibration.diagnosis.selection import missing_labels
 from calibration.intervals.confidence_sequence import accuracy_sequences, share_interval
 from calibration.intervals.stretches import Stretch, surest
+from calibration.measures.estimates import IntervalEstimate
 from calibration.operating.cases import Cases, divisions
 from calibration.operating.claims import BinaryClaim, aurocs, claims_of, net_benefits
 from calibration.operating.facts import LiveRate, OperatingPoints, Promise, RateName, RateStanding

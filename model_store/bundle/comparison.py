@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from calibration.diagnosis.facts import IntervalEstimate
-from calibration.diagnosis.figures import accuracy_difference, ece_difference, gap_difference
+from calibration.measures.estimates import (
+    IntervalEstimate,
+    accuracy_difference,
+    ece_difference,
+    gap_difference,
+)
 from model_store.bundle.bundle import Bundle
 from model_store.bundle.card import Card
 from model_store.bundle.manifest import describe

@@ -22,11 +22,10 @@ from sqlalchemy import Connection
 
 from calibration.bins import BinSums
 from calibration.diagnosis.answers import Answers
-from calibration.diagnosis.facts import IntervalEstimate
-from calibration.diagnosis.figures import confidence_difference, gap_difference
 from calibration.intervals.confidence_sequence import accuracy_sequence, share_interval
 from calibration.intervals.stretches import DayCounts, Stretch, surest
 from calibration.measures import metrics
+from calibration.measures.estimates import IntervalEstimate, confidence_difference, gap_difference
 from calibration.measures.metrics import Z95
 from calibration.operating.facts import OperatingPoints
 from calibration.operating.points import ENOUGH, FEW_MISSING, RateBasis, operating_points

@@ -22,8 +22,9 @@ from sqlalchemy import Connection, Select, Table, select
 
 from calibration.bins import FloatArray, IntArray
 from calibration.diagnosis.answers import Tag
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
+from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL, TAG
+from calibration.measures.estimates import IntervalEstimate
 from monitoring.diagnosis.facts import Clock, Unchecked
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.day_sums import DaySums

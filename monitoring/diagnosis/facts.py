@@ -11,12 +11,12 @@ from calibration.diagnosis.facts import (
     AnswerGroup,
     Deviation,
     GroupEffect,
-    IntervalEstimate,
     Open,
     Rival,
     TriedRemedy,
 )
 from calibration.diagnosis.search import STRONG
+from calibration.measures.estimates import IntervalEstimate
 from calibration.operating.facts import OperatingPoints
 from monitoring.feedback.discordance import OtherLabels
 

@@ -16,8 +16,9 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums, FloatArray
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate
-from calibration.diagnosis.figures import (
+from calibration.diagnosis.facts import AnswerGroup
+from calibration.measures.estimates import (
+    IntervalEstimate,
     accuracy_difference,
     confidence_difference,
     gap_difference,

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from calibration.diagnosis.facts import AnswerGroup, IntervalEstimate, main_deviation
+from calibration.diagnosis.facts import AnswerGroup, main_deviation
 from calibration.diagnosis.groups import ALL, TAG, confidences
 from calibration.drift.bets import allowed_gap
+from calibration.measures.estimates import IntervalEstimate
 from calibration.operating.facts import LiveRate, OperatingPoints, RateName, RateStanding
 from calibration.wording import counted, percent, percents, points, signed_points
 from monitoring.diagnosis.facts import Diagnosis

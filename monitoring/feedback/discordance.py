@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, literal_column, select
 
-from calibration.diagnosis.facts import IntervalEstimate
 from calibration.intervals.confidence_sequence import share_interval
+from calibration.measures.estimates import IntervalEstimate
 from monitoring.ledger.schema import CORRECT, feedback, prediction
 from monitoring.ledger.watched_version import CountsAs
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from calibration.diagnosis.many_models import beyond_chance
+from calibration.measures.many_models import beyond_chance
 from console.index import ModelChoice, read_choice
 from monitoring.errors import QueryInvalid
 

@@ -11,12 +11,12 @@ from calibration.diagnosis.facts import (
     Deviation,
     Figures,
     Inference,
-    IntervalEstimate,
     Rival,
     RivalStatus,
     Shape,
     Since,
 )
+from calibration.measures.estimates import IntervalEstimate
 from monitoring.diagnosis.coverage import DAY_S, Rhythm
 from monitoring.diagnosis.facts import Alarm, Basis, State
 from monitoring.diagnosis.state import Findings, decide
@@ -43,7 +43,7 @@ def findings(
     )
     rivals = (Rival(Cause(cause), RivalStatus.EXPLAINS_ALL),) if cause else ()
     return Findings(
-        inference=Inference(1_000, 1_200, score, 0.0, 1.0, SURE, (error,), rivals),
+        inference=Inference(1_000, 0.0, 1.0, SURE, (error,), rivals),
         lower=(),
         basis=Basis(1_200, 1_000, 0, math.nan, 0.9, 0.0, now_s, until_s, until_s),
         rhythm=Rhythm(14 * DAY_S, 28 * DAY_S, DAY_S),
