@@ -126,7 +126,7 @@ class Cause(StrEnum):
     CASE_MIX = "case_mix"  # other shares of the true classes
     CORRECTED = "corrected"  # first labels have been corrected
     PROXY = "proxy"  # labels of a source that is not the truth
-    CODING = "coding"  # labels that are coded the other way round
+    CODING = "coding"  # labels that are coded the other way round, or are of other answers
     FOLLOWED = "followed"  # labels that follow the model's answer, which their readers saw
     INPUT = "input"  # images that are out of scope
 

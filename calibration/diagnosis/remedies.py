@@ -23,6 +23,7 @@ from calibration.calibrators.remedies import (
     TEMPERATURE,
     TEMPERATURE_BIAS,
     Remedy,
+    undetermined,
 )
 from calibration.calibrators.subgroups import SMALLEST
 from calibration.cross_fitting import FOLDS, cross_fit, fold_numbers, newest_if_changed
@@ -95,9 +96,11 @@ def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedReme
     changed = labeled.rows(np.flatnonzero(treated.rows))
     if not _is_enough(changed):
         return None
-    simplest, *richer = _forms(changed)
-    first = _tried(labeled, weight, treated, simplest)
-    for form in richer if _is_by_class(first) else ():
+    forms = _forms(changed)
+    if not forms:
+        return None
+    first = _tried(labeled, weight, treated, forms[0])
+    for form in forms[1:] if _is_by_class(first) else ():
         other = _tried(labeled, weight, treated, form)
         if not other.harms and _of_classes(other)[1] < _of_classes(first)[1]:
             return other
@@ -112,14 +115,16 @@ def _is_enough(answers: Answers) -> bool:
     return sum(map(bool, counts)) > 1 and min(counts) >= FEWEST_POSITIVES * answers.of_one
 
 
-def _forms(answers: Answers) -> tuple[Remedy, ...]:
-    """What is tried, the simplest first."""
+def _forms(answers: Answers) -> list[Remedy]:
+    """What labels determine, the simplest first."""
     y, folds, classes = _labels(answers), _folds(answers), len(answers.classes)
     parts = (y[folds != each] for each in range(FOLDS))
     fewest = min(np.bincount(part, minlength=classes).min() for part in parts)
+    forms = [TEMPERATURE_BIAS] if answers.of_one else [TEMPERATURE, TEMPERATURE_BIAS]
     if classes > _MANY_CLASSES or fewest < MIN_PER_CLASS:
-        return (TEMPERATURE,)
-    return (TEMPERATURE_BIAS,) if answers.of_one else (TEMPERATURE, TEMPERATURE_BIAS)
+        forms = [TEMPERATURE]
+    rows, z = _newest(np.arange(len(y)), classes), _log_probabilities(answers)
+    return [each for each in forms if not undetermined(each.fit(z[rows], y[rows]))]
 
 
 def _tried(labeled: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
@@ -225,7 +230,7 @@ def _newest(rows: IntArray, classes: int) -> IntArray:
     return rows[-min(_MOST_ROWS, max(_CELLS // classes, 200)) :]
 
 
-def _log_probabilities(answers: Answers, smallest: float | None) -> FloatArray:
+def _log_probabilities(answers: Answers, smallest: float | None = None) -> FloatArray:
     if answers.probabilities is None:
         raise ValueError("a remedy needs probabilities")
     least = smallest or max(last_decimal(answers.probabilities) / 4, SMALLEST)

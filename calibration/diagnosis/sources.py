@@ -186,21 +186,27 @@ def _for_followers(counts: FloatArray, classes: int) -> tuple[float, float]:
 
 
 def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
-    """Judge whether labels are coded the other way round; None if they do not look so.
+    """Judge whether labels are coded the other way round, or are of other answers; None if they do
+    not look so.
 
-    They do if in two predicted classes and more no more answers are right than confidence says are
-    wrong, and fewer than by chance.
+    They are turned round if in two predicted classes and more no more answers are right than
+    confidence says are wrong, and fewer than by chance. They may be of others if in each class no
+    more are right than have this label whatever the answer was.
     """
     chance, judged = 1 / len(labeled.classes), []
+    label = labeled.correct if labeled.label is None else labeled.label
     for code in np.unique(labeled.predicted[affected]):
         rows = affected & (labeled.predicted == code)
         if (n := int(rows.sum())) >= _FEWEST:
             lower, upper = wilson_interval(labeled.correct[rows].mean(), n)
-            judged.append(lower <= 1 - labeled.confidence[rows].mean() and upper < chance)
-    if len(judged) < 2 or not all(judged):
+            is_turned = lower <= 1 - labeled.confidence[rows].mean() and upper < chance
+            judged.append((is_turned, lower <= (label[affected] == code).mean()))
+    is_turned, is_unrelated = np.all(judged, axis=0) if len(judged) > 1 else (False, False)
+    if not (is_turned or is_unrelated):
         return None
+    status = RivalStatus.EXPLAINS_ALL if is_turned else RivalStatus.POSSIBLE
     doubted = affected & (labeled.as_labeled == 0)
-    return _reread(Rival(Cause.CODING, RivalStatus.EXPLAINS_ALL), labeled, doubted, 0.95)
+    return _reread(Rival(Cause.CODING, status), labeled, doubted, labeled.confidence)
 
 
 SOURCE: Final = "source"

@@ -225,7 +225,7 @@ class Hindrance(StrEnum):
 
     HARMS_OTHERS = "harms_others"  # it makes a group worse
     NO_GAIN = "no_gain"  # it would not make the affected better
-    FEW_LABELS = "few_labels"  # the affected have too few labels to fit and check it
+    FEW_LABELS = "few_labels"  # those of the affected do not suffice to fit and check it
     UNTRIED = "untried"  # nothing shows what it would do: answers lack probabilities
     TRAINED_ON = "trained_on"  # images are from the model's own training, where it looks better
     FIRST = "first"  # the first action must come first

@@ -156,7 +156,7 @@ CAUSES: Final = {
     Cause.CASE_MIX: "a changed case mix",
     Cause.CORRECTED: "first labels that have been corrected",
     Cause.PROXY: "labels of {who}, which others do not confirm",
-    Cause.CODING: "labels that are coded the other way round",
+    Cause.CODING: "labels that are coded the other way round, or belong to other answers",
     Cause.FOLLOWED: "labels that follow the model's answer, which their readers saw",
     Cause.INPUT: "images out of scope ({doubtful} of those affected, {rest} of others)",
 }
@@ -190,7 +190,7 @@ ACTIONS: Final = {
 HINDRANCES: Final = {
     Hindrance.HARMS_OTHERS: "it would make {harmed} worse",
     Hindrance.NO_GAIN: "it would not help the affected",
-    Hindrance.FEW_LABELS: "too few labels to fit it",
+    Hindrance.FEW_LABELS: "the labels do not suffice to fit it",
     Hindrance.UNTRIED: (
         "it could not be tried, since answers are logged without the probabilities of all classes"
     ),

@@ -157,7 +157,7 @@ def test_what_patients_explain_leaves_no_guess(*, known: bool) -> None:
 def test_nothing_is_known_without_labels() -> None:
     empty = np.zeros(0, dtype=np.int64)
     said = infer(Answers(np.zeros(0), np.zeros(0), empty, empty, ("a", "b")))
-    assert (said.labels, said.served, said.deviations) == (0, 0, ())
+    assert (said.labels, said.deviations) == (0, ())
     assert (said.bounds.lower, said.bounds.upper) == (-1.0, 1.0)
 
 

@@ -115,3 +115,18 @@ def test_labels_that_are_due_explain_what_began_with_them(
     w.labeled = ~w.after(0.75) | ~w.wrong
     found = next(x for x in infer(w.answers()).rivals if x.cause is Cause.SELECTION)
     assert (found.status, found.needs_kind) == (status, kind)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_labels_of_other_answers_are_read_again_before_a_model_is_blamed(classes: int) -> None:
+    w = world(np.random.default_rng(1), n=6_000, classes=classes)
+    w.label = np.where(w.after(0.7), np.roll(w.label, 1), w.label)
+    said = infer(w.answers())
+    (coding,) = (each for each in said.rivals if each.cause is Cause.CODING)
+    assert (coding.status, coding.needs > 0) == (RivalStatus.POSSIBLE, True)
+
+
+def test_a_remedy_that_labels_do_not_determine_is_not_tried() -> None:
+    w = world(np.random.default_rng(1), n=6_000)
+    w.label[w.after(0.9)] = w.rng.integers(0, 5, int(w.after(0.9).sum()))
+    assert infer(w.answers()).remedies == ()
