@@ -104,6 +104,9 @@ def import_model(
         trusted=trusted,
     )
     group, pattern = reading.get("group"), reading.get("group_pattern")
+    if data is None and (group or pattern):
+        given = parameter("group" if group else "group_pattern")
+        raise WrongUse(f"{given} is about labeled images: give {parameter('data')}, too")
     file, target = Path(model), any_store(store)
     named = name or _name(file)
     target.model(named)  # raises InvalidName before anything else

@@ -8,6 +8,7 @@ Scores that sum to 1 prove that classes exclude each other. Nothing proves the c
 logits mean: there the caller, the maker or the labels decide between two readings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -36,12 +37,18 @@ CUT_DIFFERENCE: Final = 5e-4
 LINEAR: Final = frozenset(
     (
         *("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"),
-        *("Conv", "ConvInteger", "QLinearConv", "Add"),
+        *("Conv", "ConvInteger", "QLinearConv"),
     )
 )
-_NEVER_NEGATIVE: Final = frozenset({"Relu", "Softplus", "Exp"})
+_EVIDENCE: Final = frozenset({"Relu", "Softplus", "Exp", "Softmax"})  # if it does not sum to 1
 _ODD: Final = frozenset({"Tanh", "Softsign", "Erf", "Atan", "Sin", "Cos"})
-_POOLED: Final = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool"})
+_OF_FIRST: Final = frozenset(
+    (
+        *("GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool"),
+        *("Slice", "Gather", "Split"),
+    )
+)
+_PASSING: Final = ELEMENTWISE | _OF_FIRST | {"Mean", "Sum", "Max", "Min", "Concat"}
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
 _SATURATED: Final = 9.0  # log-odds from which on single precision and the floor move them
 _SAME: Final = 1e-2  # of what they change together
@@ -134,7 +141,8 @@ def read_scores(
     _require_finite(model, source, scores)
     end, before = _ending(model, source)
     count, shares = scores.shape[1], bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
-    made_by = {_operator(model, tensor) for tensor in source.tensors}
+    made_by = _operators(model, source.tensors)
+    _refuse_votes(source, scores, end)
     if count > 1 and _sum_to_one(scores, shares=shares):
         if reading == "findings":
             raise ForeignModelRefused(
@@ -142,7 +150,6 @@ def read_scores(
                 "other (they sum to 1), so they are no findings: leave "
                 f"{parameter('scores', 'sigmoid')} out"
             )
-        _refuse_votes(source, scores, end)
         cut = before if end == "softmax" else ()
         return ClassScores(source, shares, "softmax", count, before=cut, shown=True)
     _refuse_scaled(source, scores)
@@ -212,17 +219,21 @@ def _ending(model: onnx.ModelProto, source: ScoreOutput) -> tuple[End | None, tu
     return ends.pop(), tuple(first_input(last) for last in lasts if last is not None)
 
 
-def _operator(model: onnx.ModelProto, tensor: str) -> str:
-    """The operator that makes `tensor`, before it is pooled or constants shift or scale it; "" if
-    none does.
-    """
-    node = behind(model, tensor)
-    while node is not None and node.op_type in ELEMENTWISE | _POOLED:
-        moved = [each for each in node.input if constant(model, each) is None]
-        if len(moved) != 1:
-            break
-        node = behind(model, moved[0])
-    return "" if node is None else node.op_type
+def _operators(model: onnx.ModelProto, tensors: Sequence[str]) -> set[str]:
+    """The operators that make tensors, before they are pooled, joined, shifted or scaled."""
+    found, left, seen = set[str](), [*tensors], set[str]()
+    while left:
+        node = behind(model, left.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.op_type not in _PASSING:
+            found.add(node.op_type)
+        elif node.op_type in _OF_FIRST:
+            left.append(first_input(node))
+        else:
+            left += [each for each in node.input if constant(model, each) is None]
+    return found
 
 
 def _refuse_unknown(
@@ -236,7 +247,7 @@ def _refuse_unknown(
     if operators & _ODD:
         said = "ends between -1 and 1, and no function is known that makes it a probability"
     elif scores.min() >= 0 and (
-        operators & _NEVER_NEGATIVE and not one_each if shares else not operators & LINEAR
+        operators & _EVIDENCE and not one_each if shares else not operators & LINEAR
     ):
         said = (
             "gives numbers that are never negative: logits in one model, distances, percent, or "
@@ -253,10 +264,10 @@ def _refuse_unknown(
 
 
 def _refuse_votes(source: ScoreOutput, scores: Scores, end: End | None) -> None:
-    if end is None and np.isin(scores, (0, 1)).all():
+    if end is None and np.isin(scores, (0, 1)).all() and np.ptp(scores, axis=0).any():
         raise ForeignModelRefused(
-            f"its output '{source.output}' is 1 for one class and 0 for all others, which says "
-            "nothing of how sure it is: export the probabilities"
+            f"its output '{source.output}' is 0 or 1, which says nothing of how sure it is: export "
+            "the probabilities"
         )
 
 

@@ -82,6 +82,11 @@ def decide(
 
 def _options(choices: ImportChoices, image: ImageInput) -> list[Preprocessing]:
     """What is said, and then its rivals; all usual ways if nothing is."""
+    if image.channels == 1 and choices.order is not None:
+        raise ForeignModelRefused(
+            "its images are gray, so that their channels have no order: leave "
+            f"{parameter('channels')} out"
+        )
     usuals = [_sized(each, choices) for each in usual(image)]
     if choices.pixels is None:
         return [each for each in usuals if choices.order in (None, each.order)]

@@ -62,6 +62,22 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], Callable[[Array]
         FINDINGS,
         lambda z: np.clip(sigmoid(z), 0.05, 0.9),
     ),
+    "a mean of two networks": (
+        lambda path: of_findings(
+            path,
+            linear(
+                node("Sigmoid", "z", "p"),
+                node("Mul", "z two", "y"),
+                node("Sigmoid", "y", "q"),
+                node("Add", "p q", "sum"),
+                node("Div", "sum two", "scores"),
+                logits="z",
+            ),
+            constants=HALVES,
+        ),
+        FINDINGS,
+        lambda z: (sigmoid(z) + sigmoid(2 * z)) / 2,
+    ),
     "temperature inside": (
         lambda path: of_findings(
             path, linear(node("Div", "z two", "scores"), logits="z"), constants=HALVES

@@ -319,6 +319,21 @@ NO_SCORES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[str], str]] = {
     ),
     "a softmax over images": ([node("Softmax", "z", "scores", axis=0)], SIGMOID, "last axis"),
     "votes": ([node("Hardmax", "z", "scores", axis=1)], (), "how sure"),
+    "a product of probabilities": (
+        [
+            node("Softmax", "z", "p"),
+            node("Mul", "z hundred", "y"),
+            node("Softmax", "y", "q"),
+            node("Mul", "p q", "scores"),
+        ],
+        SOFTMAX,
+        "Softmax",
+    ),
+    "signs": (
+        [node("Greater", "z nothing", "y"), node("Cast", "y", "scores", to=TensorProto.FLOAT)],
+        SIGMOID,
+        "how sure",
+    ),
     "thresholds between grades": (
         [node("Add", "one_z steps", "y"), node("Sigmoid", "y", "scores")],
         SOFTMAX,
@@ -341,6 +356,7 @@ def test_numbers_that_are_no_scores_are_refused(tmp_path: Path, case: str) -> No
         "axis": np.array([2]),
         "hundred": np.float32(100),
         "one": np.float32(1),
+        "nothing": np.float32(0),
         "small": np.float32(1e-6),
         "narrow": ONE,
         "steps": np.array([0.5, 0, -0.5], np.float32),
@@ -357,6 +373,21 @@ def test_whole_numbers_are_not_scaled_to_fractions(tmp_path: Path) -> None:
     nodes = [cast, *linear("Softmax", source="x")]
     path = foreign_onnx(tmp_path / "model.onnx", nodes, elem_type=TensorProto.UINT8)
     assert "--pixels raw" in refusal(path)
+
+
+def test_gray_images_have_no_order_of_channels(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(0, 0.5, (SIDE * SIDE, 3)).astype(np.float32)
+    shape, constants = ("N", 1, SIDE, SIDE), {"weights": weights}
+    foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), shape=shape, constants=constants)
+    assert "--channels" in refusal(tmp_path / "model.onnx")
+
+
+def test_groups_need_labeled_images(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
+    for option in ("--group", "--group-pattern"):
+        done = candor_here("import", path, "--classes", "a,b,c", "--pixels", "unit", option, "x")
+        assert done.exit_code == 2
+        assert "--data" in done.output
 
 
 @pytest.fixture(params=[True, False], ids=["kernel", "watched"])
