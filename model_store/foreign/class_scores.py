@@ -40,7 +40,8 @@ LINEAR: Final = frozenset(
         *("Conv", "ConvInteger", "QLinearConv"),
     )
 )
-_EVIDENCE: Final = frozenset({"Relu", "Softplus", "Exp", "Softmax"})  # if it does not sum to 1
+# If it does not sum to 1; a product of probabilities is one.
+_EVIDENCE: Final = frozenset({"Relu", "Softplus", "Exp", "Softmax", "Mul"})
 _ODD: Final = frozenset({"Tanh", "Softsign", "Erf", "Atan", "Sin", "Cos"})
 _OF_FIRST: Final = frozenset(
     (
@@ -48,7 +49,7 @@ _OF_FIRST: Final = frozenset(
         *("Slice", "Gather", "Split"),
     )
 )
-_PASSING: Final = ELEMENTWISE | _OF_FIRST | {"Mean", "Sum", "Max", "Min", "Concat"}
+_JOINING: Final = frozenset({"Add", "Sub", "Mean", "Sum", "Max", "Min", "Concat"})
 FLOOR: Final = 1e-6  # added to a probability before its logarithm; less with many classes
 _SATURATED: Final = 9.0  # log-odds from which on single precision and the floor move them
 _SAME: Final = 1e-2  # of what they change together
@@ -227,12 +228,13 @@ def _operators(model: onnx.ModelProto, tensors: Sequence[str]) -> set[str]:
         if node is None or node.output[0] in seen:
             continue
         seen.add(node.output[0])
-        if node.op_type not in _PASSING:
-            found.add(node.op_type)
-        elif node.op_type in _OF_FIRST:
+        moved = [each for each in node.input if constant(model, each) is None]
+        if node.op_type in _OF_FIRST:
             left.append(first_input(node))
+        elif node.op_type in _JOINING or (node.op_type in ELEMENTWISE and len(moved) == 1):
+            left += moved
         else:
-            left += [each for each in node.input if constant(model, each) is None]
+            found.add(node.op_type)
     return found
 
 

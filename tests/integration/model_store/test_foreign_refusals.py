@@ -327,7 +327,7 @@ NO_SCORES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[str], str]] = {
             node("Mul", "p q", "scores"),
         ],
         SOFTMAX,
-        "Softmax",
+        "comes from Mul",
     ),
     "signs": (
         [node("Greater", "z nothing", "y"), node("Cast", "y", "scores", to=TensorProto.FLOAT)],
