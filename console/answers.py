@@ -6,10 +6,10 @@ CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
 
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from calibration.scope.verdict import ALPHA
 from calibration.wording import percent
 from console.answer_links import ImageLinks, address
-from console.endpoints import form, page, read_flag
+from console.endpoints import form, page
 from console.labeling import Given, given_label
 from console.meeting import MOST, ids_of, meeting_file, read_kept, write_kept
 from console.rendering import PAGE_HEADERS, answer_page, render
@@ -30,9 +30,10 @@ from console.tabs import Tabs
 from model_store.csv_cells import CsvTable
 from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.diagnosis.vocabulary import terms
-from monitoring.errors import PictureMissing, QueryInvalid, brief
+from monitoring.errors import PictureMissing, QueryInvalid
 from monitoring.feedback.items import FeedbackStatus
 from monitoring.http.endpoint import read_viewer
+from monitoring.http.query import read_query
 from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
@@ -40,16 +41,10 @@ from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import AnswerList, ListedAnswer, list_answers
-from monitoring.routes.answers import (
-    FILTER,
-    OF_PAGES,
-    WORDS,
-    query_of_tag,
-    read_before,
-    read_filter,
-)
+from monitoring.routes.answers import WORDS, Asked, query_of_tag, read_filter
+from monitoring.routes.queries import AnswerFilter, OfVersion
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_finding, read_version
+from monitoring.routes.request import BodyReader
 
 SHOWN: Final = 15
 SORTED: Final = 500  # newest answers, of which the page shows the first by another order
@@ -94,6 +89,29 @@ def _doubt(answer: ListedAnswer) -> float:
 _ORDERS: Final = {"confidence": _confidence, "doubt": _doubt}
 
 
+class KeptFilter(AnswerFilter, frozen=True, kw_only=True):
+    """`kept`: of the list for a meeting alone."""
+
+    kept: Literal["yes"] | None = None
+
+
+class CasesQuery(KeptFilter, frozen=True, kw_only=True):
+    """`sort`: not the newest first; `case`: enlarged; `done`: what became of its label."""
+
+    sort: Literal["confidence", "doubt"] | None = None
+    case: UUID | None = None
+    done: FeedbackStatus | None = None
+
+
+class FileQuery(OfVersion, frozen=True, kw_only=True):
+    """`images`: with the pictures."""
+
+    images: Literal["", "yes"] = ""
+
+
+_Kept = TypeVar("_Kept", bound=KeptFilter)
+
+
 class AnswerPageRoutes:
     def __init__(
         self,
@@ -136,19 +154,14 @@ class AnswerPageRoutes:
 
     def _page(self, request: Request) -> str:
         given = {name: text for name, text in request.query_params.items() if text}
-        sort, viewer, kept = given.get("sort", ""), read_viewer(request), read_kept(request)
-        if sort and sort not in _ORDERS:
-            raise QueryInvalid(f"Got sort={brief(sort)}; expected {' or '.join(_ORDERS)}.")
-        if given.get("done", FeedbackStatus.ACCEPTED) not in list(FeedbackStatus):
-            raise QueryInvalid(
-                f"Got done={brief(given['done'])}; it is said by Candor's own pages."
-            )
+        viewer, kept, model = read_viewer(request), read_kept(request), request.path_params["model"]
         with self._ledger.read() as connection:
-            row, findings = self._chosen(connection, request)
-            tags, before = admitted(connection, row.model), read_before(given)
-            wanted = _wanted(given, tags, kept)
-            found = _found(connection, row, wanted, before=before, sort=sort)
-            case = self._case(connection, row, found, given) if "case" in given else None
+            tags = admitted(connection, model)
+            of = read_filter(given, CasesQuery, keys=tags)
+            row, findings = self._chosen(connection, model, of.query)
+            wanted, sort = _wanted(of, kept), of.query.sort or ""
+            found = _found(connection, row, wanted, before=of.before, sort=sort)
+            case = self._case(connection, row, found, of.query)
         here = row.query | {name: text for name, text in given.items() if name not in _OF_CASE}
         asked = {name: text for name, text in here.items() if name != "before"}
         of_file = {name: text for name, text in asked.items() if name != "sort"}
@@ -179,7 +192,7 @@ class AnswerPageRoutes:
             document=address(row.model, {}, "cases.html").rstrip("?"),
             link_of=self._links.of,
             scope_images=_scope_images(row),
-            is_first=before is None,
+            is_first=of.before is None,
             viewer=viewer,
             tabs=self._tabs.of(row.model, viewer, "Cases", query=urlencode(row.query)),
         )
@@ -189,15 +202,15 @@ class AnswerPageRoutes:
         connection: Connection,
         row: WatchedVersion,
         found: AnswerList,
-        given: dict[str, str],
-    ) -> Case:
+        asked: CasesQuery,
+    ) -> Case | None:
         """The case that is enlarged, also one that is not on the page. Raises QueryInvalid."""
-        key = read_before({"before": given["case"]}) or b""
+        if asked.case is None:
+            return None
+        key = asked.case.bytes
         alone = list_answers(connection, row, AnswerSearch(images=(key,)), limit=1).answers
         if not alone:
-            raise QueryInvalid(
-                f"Version {row.version} of {row.title} has no answer {brief(given['case'])}."
-            )
+            raise QueryInvalid(f"Version {row.version} of {row.title} has no answer {asked.case}.")
         (answer,) = alone
         record = find_answer_record(
             self._ledger,
@@ -212,35 +225,37 @@ class AnswerPageRoutes:
             record.of_finding if row.finding else record.sentences,
             is_drawn and self._tabs.tries(row.model),
             *_neighbors([each.prediction_id for each in found.answers], answer.prediction_id),
-            given_label(connection, row, key, given["done"]) if "done" in given else None,
+            given_label(connection, row, key, asked.done) if asked.done else None,
         )
 
-    def _chosen(self, connection: Connection, request: Request) -> tuple[WatchedVersion, list[str]]:
-        model, version = request.path_params["model"], read_version(request)
-        number = self._production(model) if version is None else version
-        return choose_first(connection, model, number, read_finding(request))
+    def _chosen(
+        self, connection: Connection, model: str, asked: OfVersion
+    ) -> tuple[WatchedVersion, list[str]]:
+        version = asked.version or self._production(model)
+        return choose_first(connection, model, version, asked.finding)
 
     def _portions(self, request: Request) -> Iterator[str]:
-        query, kept = request.query_params, read_kept(request)
-        before = read_before(query)
-        header = [_COLUMNS]
+        model, kept, header = request.path_params["model"], read_kept(request), [_COLUMNS]
+        before: bytes | None = None
         while header or before is not None:
             with self._ledger.read() as connection:
-                row, _ = self._chosen(connection, request)
-                wanted = _wanted(query, admitted(connection, row.model), kept)
-                found = list_answers(connection, row, wanted, before=before, limit=_PORTION)
+                keys = admitted(connection, model)
+                of = read_filter(request.query_params, KeptFilter, keys=keys)
+                row, _ = self._chosen(connection, model, of.query)
+                wanted, start = _wanted(of, kept), before or of.before
+                found = list_answers(connection, row, wanted, before=start, limit=_PORTION)
             rows = [_cells(each, self._links.of(each)) for each in found.answers]
             yield _csv([*header, *rows])
-            header, before = [], read_before({"before": found.before or ""})
+            header, before = [], UUID(found.before).bytes if found.before else None
 
     def _file(self, request: Request) -> dict[str, Any]:
         """The values of the file for a meeting."""
-        kept = read_kept(request)
+        kept, asked = read_kept(request), read_query(request.query_params, FileQuery)
         with self._ledger.read() as connection:
-            row, _ = self._chosen(connection, request)
+            row, _ = self._chosen(connection, request.path_params["model"], asked)
             wanted = AnswerSearch(images=ids_of(kept))
             found = list_answers(connection, row, wanted, limit=MOST)
-            shown = found.answers if read_flag(request.query_params, "images") else []
+            shown = found.answers if asked.images else []
             pngs = {
                 each.prediction_id: read_picture(connection, UUID(each.prediction_id).bytes)
                 for each in shown
@@ -258,11 +273,9 @@ def _scope_images(row: WatchedVersion) -> int:
     return row.card["scope"]["flagged"]["n"] if row.card.get("scope") else 0
 
 
-def _wanted(query: Mapping[str, str], tags: Collection[str], kept: Sequence[str]) -> AnswerSearch:
+def _wanted(asked: Asked[_Kept], kept: Sequence[str]) -> AnswerSearch:
     """The filter of an address, of the list for a meeting alone if it says so."""
-    of_answers = {name: text for name, text in query.items() if name not in OF_PAGES}
-    wanted = read_filter(of_answers, keys=tags)
-    return replace(wanted, images=ids_of(kept)) if read_flag(query, "kept") else wanted
+    return replace(asked.answers, images=ids_of(kept)) if asked.query.kept else asked.answers
 
 
 def _found(
@@ -368,17 +381,16 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 _OF_CASE: Final = ("case", "done")
-_FILTERED: Final = ("version", "finding", "kept", *(each.name for each in FILTER))
 _filtered = partial(page, scope="feedback", takes_tags=True)
 _PAGE: Final = "/models/{model}/answers/page"
 ENDPOINTS: Final = (
-    _filtered(_PAGE, AnswerPageRoutes.page, *_FILTERED, "sort", *_OF_CASE),
+    _filtered(_PAGE, AnswerPageRoutes.page, query=CasesQuery),
     form(_PAGE, AnswerPageRoutes.keep, scope="feedback"),
-    _filtered("/models/{model}/answers/answers.csv", AnswerPageRoutes.table, *_FILTERED),
+    _filtered("/models/{model}/answers/answers.csv", AnswerPageRoutes.table, query=KeptFilter),
     page(
         "/models/{model}/answers/cases.html",
         AnswerPageRoutes.file,
-        *("version", "finding", "images"),
+        query=FileQuery,
         scope="feedback",
     ),
     page("/pictures/{prediction_id}", AnswerPageRoutes.picture, scope="feedback"),

@@ -6,9 +6,12 @@ They are for people: `/openapi.json` has none of them.
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
+from msgspec import Struct
+
 from monitoring.errors import FormInvalid, QueryInvalid, brief
-from monitoring.feedback.body import check_storable
 from monitoring.http.endpoint import PAGES, Endpoint, Handler, Scope
+from monitoring.http.fields import check_storable
+from monitoring.http.query import NoQuery
 
 _FIELDS_LIMIT = 20
 
@@ -18,6 +21,7 @@ def page(
     handler: Handler,
     *queries: str,
     scope: Scope | None,
+    query: type[Struct] = NoQuery,
     takes_tags: bool = False,
 ) -> Endpoint:
     """A page, or a file that one offers, with the parameters that its address may have."""
@@ -26,16 +30,29 @@ def page(
         path=path,
         handler=handler,
         tag=PAGES,
+        query=query,
         queries=queries,
         scope=scope,
         takes_tags=takes_tags,
     )
 
 
-def form(path: str, handler: Handler, *queries: str, scope: Scope | None) -> Endpoint:
+def form(
+    path: str,
+    handler: Handler,
+    *queries: str,
+    scope: Scope | None,
+    query: type[Struct] = NoQuery,
+) -> Endpoint:
     """What the form of a page sends."""
     return Endpoint(
-        method="POST", path=path, handler=handler, tag=PAGES, queries=queries, scope=scope
+        method="POST",
+        path=path,
+        handler=handler,
+        tag=PAGES,
+        query=query,
+        queries=queries,
+        scope=scope,
     )
 
 

@@ -23,10 +23,11 @@ from console.formatting import answers_path, label_path, moment
 from console.meeting import back_to
 from console.rendering import answer_page, render
 from console.tabs import Tabs
-from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
+from monitoring.errors import FeedbackInvalid, QueryInvalid
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
 from monitoring.http.endpoint import LOCAL, read_actor, read_viewer
+from monitoring.http.query import read_query
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.pictures import read_picture
 from monitoring.ledger.predictions import finding_id
@@ -43,8 +44,9 @@ from monitoring.ledger.waiting import (
 )
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.recording.recorder import Recorder
+from monitoring.routes.queries import WaitingQuery
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_finding, read_queue, read_skip, read_version
+from monitoring.routes.request import BodyReader
 
 
 class Asked(NamedTuple):
@@ -103,6 +105,17 @@ SOURCE: Final = "console"
 CHOSEN: Final = "console, doubtful"  # the labels of the queue of doubtful images
 
 
+class LabelQuery(WaitingQuery, frozen=True, kw_only=True):
+    """`answer`: to be labeled, in place of the queue's; `done`, `status`: of the label before;
+    `back`: the cases from which a reader comes.
+    """
+
+    answer: UUID | None = None
+    done: UUID | None = None
+    status: str = ""
+    back: str = ""
+
+
 _KEPT = ("version", "finding", "skip", "queue", "back")  # where the reader is
 _FORM = form_reader("label", "prediction_id", *_KEPT)
 
@@ -145,21 +158,19 @@ class LabelPageRoutes:
         return RedirectResponse(where, status_code=303)
 
     def _read(self, request: Request) -> str:
-        query, model = request.query_params, request.path_params["model"]
-        skip, asked_id = read_skip(query.get("skip")), query.get("answer")
-        version, finding = read_version(request), read_finding(request)
-        queue = read_queue(query.get("queue"))
+        model, query = request.path_params["model"], read_query(request.query_params, LabelQuery)
+        skip, queue = query.skip, query.queue
         with self._ledger.read() as connection:
-            chosen = self._production(model) if version is None else version
-            row, findings = choose_first(connection, model, chosen, finding)
-            if asked_id is None:
+            version = query.version or self._production(model)
+            row, findings = choose_first(connection, model, version, query.finding)
+            if query.answer is None:
                 answers = find_waiting(connection, row, queue=queue, skip=skip)
                 answer = answers[0] if answers else None
             else:
-                answer = find_answer(connection, row, _uuid("answer", asked_id))
+                answer = find_answer(connection, row, query.answer.bytes)
                 if answer is None:
                     raise QueryInvalid(
-                        f"Version {row.version} of {model} has no answer {brief(asked_id)}."
+                        f"Version {row.version} of {model} has no answer {query.answer}."
                     )
             asked = None if answer is None else _asked(connection, row, answer)
             earlier = [] if asked is None else asked.revisions
@@ -185,12 +196,9 @@ class LabelPageRoutes:
                     (row.classes[each.label], each.source, moment(each.received_at_ns))
                     for each in earlier
                 ],
-                given="done" in query
-                and given_label(
-                    connection, row, _uuid("done", query["done"]), query.get("status", "")
-                ),
+                given=query.done and given_label(connection, row, query.done.bytes, query.status),
                 skip=skip,
-                back=query.get("back", ""),
+                back=query.back,
             )
 
 
@@ -227,15 +235,7 @@ def _require_recorded(result: FeedbackResult) -> None:
         )
 
 
-def _uuid(name: str, value: str) -> bytes:
-    try:
-        return read_uuid(name, value)
-    except FeedbackInvalid as error:
-        raise QueryInvalid(str(error)) from None
-
-
-_ASKED: Final = ("answer", "done", "status")
 ENDPOINTS: Final = (
-    page("/label/{model}", LabelPageRoutes.page, *_KEPT, *_ASKED, scope="feedback"),
+    page("/label/{model}", LabelPageRoutes.page, query=LabelQuery, scope="feedback"),
     form("/label/{model}", LabelPageRoutes.label, scope="feedback"),
 )

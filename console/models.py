@@ -5,7 +5,7 @@ alarm and add a note.
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
 from anyio import to_thread
@@ -21,19 +21,30 @@ from console.rendering import FILE_HEADERS, answer_page, render
 from console.tabs import Tabs
 from console.todo import Acting
 from monitoring.drift.events import ACKNOWLEDGED
-from monitoring.errors import AlarmAcknowledged, FormInvalid, QueryInvalid, brief
+from monitoring.errors import AlarmAcknowledged, FormInvalid
 from monitoring.http.endpoint import Viewer, read_actor, read_viewer
 from monitoring.http.fields import ID_LIMIT, Text
+from monitoring.http.query import read_query
 from monitoring.ledger.watched_version import query_of
 from monitoring.recording.recorder import Recorder
+from monitoring.reports.page_data import read_span
 from monitoring.routes.alarms import LARGEST_ID, AlarmNote, restart_watches
+from monitoring.routes.queries import OfVersion, ReportQuery, WindowQuery
 from monitoring.routes.reports import Production, ReportRoutes
-from monitoring.routes.request import BodyReader, read_finding, read_report_query, read_version
+from monitoring.routes.request import BodyReader
 
 _ACKNOWLEDGE_FORM = form_reader("note", "alarms", "chosen_labels")
 _NOTE_FORM = form_reader("note")
 _NAMED: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=LARGEST_ID)], Text | None]
 _ALARMS: Final = Decoder(Annotated[list[_NAMED], Meta(min_length=1)])
+
+
+class OverviewQuery(ReportQuery, frozen=True, kw_only=True):
+    """`since`, `until`: the days of the charts over time; `done`: by the form of the page."""
+
+    since: str | None = None
+    until: str | None = None
+    done: Literal["", "acknowledged", "noted"] = ""
 
 
 class ModelPages:
@@ -52,7 +63,7 @@ class ModelPages:
 
     async def page(self, request: Request) -> Response:
         """The overview, of a model with findings their table."""
-        unfolded = any(request.query_params.get(name) for name in ("window", *SPAN))
+        unfolded = any(request.query_params.get(name) for name in ("window", "since", "until"))
         return answer_page((await self._read(request)).page(unfolded=unfolded))
 
     async def slices(self, request: Request) -> Response:
@@ -85,10 +96,11 @@ class ModelPages:
     async def note(self, request: Request) -> Response:
         async with self._bodies.parsed(request, _NOTE_FORM) as fields:
             text = read_reason(fields, "note", limit=ID_LIMIT)
+        of = read_query(request.query_params, OfVersion)
         noted = self._recorder.note(
             request.path_params["model"],
-            read_version(request),
-            finding=read_finding(request),
+            of.version,
+            finding=of.finding,
             text=text,
             actor=read_actor(request),
         )
@@ -96,15 +108,15 @@ class ModelPages:
         return _back(row.model, row.version, row.finding, done="noted")
 
     async def _read(self, request: Request) -> OnePages | EveryPages:
-        query, viewer = read_report_query(request), read_viewer(request)
-        if (done := request.query_params.get("done", "")) not in _DONE:
-            raise QueryInvalid(f"Got done={brief(done)}; it is said by Candor's own pages.")
+        model, viewer = request.path_params["model"], read_viewer(request)
+        asked = read_query(request.query_params, OverviewQuery)
+        span = read_span(asked.since, asked.until)
 
         def read() -> OnePages | EveryPages:
-            frame = self._frame(query.model, viewer, done)
-            if self._reports.is_of_one(query):
-                return OnePages(self._reports.page_data(query), frame)
-            found = self._reports.overview(query)
+            frame = self._frame(model, viewer, asked.done)
+            if self._reports.is_of_one(model, asked):
+                return OnePages(self._reports.page_data(model, asked, span), frame)
+            found = self._reports.overview(model, asked)
             return EveryPages(found, frame, self._reports.days_of(found.findings))
 
         return await to_thread.run_sync(read)
@@ -137,15 +149,11 @@ def _notes_of(fields: Mapping[str, str]) -> list[AlarmNote]:
     ]
 
 
-OF: Final = ("version", "finding")  # what a page is about
-SPAN: Final = ("since", "until")  # the days of its charts over time
-_DONE: Final = ("", "acknowledged", "noted")
-_OVERVIEW: Final = (*OF, "window", *SPAN, "gap", "done")
 ENDPOINTS: Final = (
-    page("/models/{model}/report/page", ModelPages.page, *_OVERVIEW, scope="read"),
-    page("/slices/{model}", ModelPages.slices, *OF, "window", scope="read"),
-    page("/report/{model}", ModelPages.report, *OF, "window", scope="read"),
-    page("/report/{model}/file", ModelPages.report_file, *OF, "window", scope="read"),
-    form("/models/{model}/report/page", ModelPages.acknowledge, *OF, scope="admin"),
-    form("/note/{model}", ModelPages.note, *OF, scope="feedback"),
+    page("/models/{model}/report/page", ModelPages.page, query=OverviewQuery, scope="read"),
+    page("/slices/{model}", ModelPages.slices, query=WindowQuery, scope="read"),
+    page("/report/{model}", ModelPages.report, query=WindowQuery, scope="read"),
+    page("/report/{model}/file", ModelPages.report_file, query=WindowQuery, scope="read"),
+    form("/models/{model}/report/page", ModelPages.acknowledge, query=OfVersion, scope="admin"),
+    form("/note/{model}", ModelPages.note, query=OfVersion, scope="feedback"),
 )

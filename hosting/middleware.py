@@ -40,7 +40,9 @@ def with_middlewares(
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
             expose_headers=["X-Request-Id"],
-            allow_headers=sorted(_HEADERS.union(*(each.headers for each in endpoints))),
+            allow_headers=sorted(
+                _HEADERS.union(each.name for of in endpoints for each in of.headers)
+            ),
         )
     if settings.log_requests:
         app = RequestLog(app, access=access, traces=settings.traces)

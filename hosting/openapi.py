@@ -8,12 +8,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
+from msgspec.structs import FieldInfo
 from starlette.responses import Response
 
 from hosting.error_table import ERRORS
 from hosting.errors import CrossOrigin, Forbidden, Unauthorized
-from monitoring.http.endpoint import JSON, PAGES, Endpoint, Parameter
+from monitoring.http.endpoint import JSON, PAGES, Endpoint, Header
 from monitoring.http.json_body import plain
+from monitoring.http.query import parameters_of, type_of
 
 Schema = dict[str, Any]
 
@@ -113,7 +115,8 @@ def _kinds(endpoint: Endpoint) -> Iterator[Any]:
     yield from endpoint.takes.values()
     yield from _gives(endpoint).values()
     yield from endpoint.otherwise.values()
-    yield from (parameter.kind for parameter in endpoint.parameters)
+    yield from map(type_of, parameters_of(endpoint.query).values())
+    yield from (header.kind for header in endpoint.headers)
     yield endpoint.error
 
 
@@ -140,7 +143,8 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         "summary": endpoint.summary,
         "parameters": [
             *_path_parameters(endpoint.path),
-            *(_parameter(each, schemas) for each in endpoint.parameters),
+            *(_query_parameter(each, schemas) for each in parameters_of(endpoint.query).values()),
+            *(_header(each, schemas) for each in endpoint.headers),
         ],
         "responses": {"200": {"description": "done", "content": content}}
         | _refusals(endpoint, schemas),
@@ -189,10 +193,16 @@ def _path_parameters(path: str) -> list[Schema]:
     ]
 
 
-def _parameter(parameter: Parameter, schemas: Schemas) -> Schema:
+def _query_parameter(field: FieldInfo, schemas: Schemas) -> Schema:
+    schema = dict(schemas.of(type_of(field)))
+    described = {"name": field.encode_name, "in": "query", "schema": schema}
+    return described | {"description": schema.pop("description")}
+
+
+def _header(header: Header, schemas: Schemas) -> Schema:
     return {
-        "name": parameter.name,
-        "in": parameter.place,
-        "description": parameter.description,
-        "schema": schemas.of(parameter.kind),
+        "name": header.name,
+        "in": "header",
+        "description": header.description,
+        "schema": schemas.of(header.kind),
     }

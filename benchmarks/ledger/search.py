@@ -14,7 +14,8 @@ from benchmarks.ledger.writer import MODEL
 from monitoring.ledger import Ledger
 from monitoring.ledger.versions import choose, models
 from monitoring.reports.answers import list_answers
-from monitoring.routes.answers import PAGE, read_filter
+from monitoring.routes.answers import read_filter
+from monitoring.routes.queries import PAGE, AnswerFilter
 
 PAGES: Final = 4
 REPEATS: Final = 5
@@ -44,7 +45,7 @@ def search_times(url: str, count: int) -> Iterator[str]:
 
 
 def _pages_ms(ledger: Ledger, query: str) -> Iterator[float]:
-    wanted, before = read_filter(dict(parse_qsl(query))), None
+    wanted, before = read_filter(dict(parse_qsl(query)), AnswerFilter).answers, None
     for _ in range(PAGES):
         began_s = time.perf_counter()
         with ledger.read() as connection:

@@ -22,7 +22,7 @@ from monitoring.feedback.items import (
     read_labels,
 )
 from monitoring.http.endpoint import ErrorBody
-from monitoring.http.fields import Moment, Text, Uuid
+from monitoring.http.fields import Moment, Text, Uuid, check_storable
 from monitoring.http.json_body import JsonReader
 from monitoring.patient_id import read_patient
 
@@ -161,18 +161,6 @@ def rejection(detail: str) -> FeedbackResult:
     return FeedbackResult(FeedbackStatus.REJECTED, None, Reason.INVALID, detail, FeedbackInvalid)
 
 
-def check_storable(
-    name: str, value: str | None, *, refusal: type[MonitoringError] = FeedbackInvalid
-) -> str | None:
-    """Return a text that a database can store, or None. Raises `refusal`."""
-    if value is not None and ("\0" in value or not (value.isascii() or _encodes(value))):
-        raise refusal(
-            f"Field '{name}' must be text without NUL characters and lone surrogates; got "
-            f"{brief(value)}."
-        )
-    return value
-
-
 def check_patient(
     value: str | int | None, *, refusal: type[MonitoringError] = FeedbackInvalid
 ) -> str | None:
@@ -210,12 +198,3 @@ def read_time_ns(name: str, value: str | None) -> int | None:
             f"Field '{name}' must be a time between 1970 and 2262; got {brief(value)}."
         )
     return nanoseconds
-
-
-def _encodes(value: str) -> bool:
-    """Whether the text is free of lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from model_store.tags import is_key
 from monitoring.errors import QueryInvalid, brief
 from monitoring.http.json_body import encode
+from monitoring.http.query import NoQuery, parameters_of
 
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
@@ -39,11 +40,10 @@ class ErrorBody(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A query parameter or header; `kind` is its type."""
+class Header:
+    """A header that an operation reads; `kind` is its type."""
 
     name: str
-    place: Literal["query", "header"]
     kind: Any
     description: str
 
@@ -63,7 +63,8 @@ class Endpoint:
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; hosting's table of errors knows their statuses.
         error: the type of an error's body.
-        queries: names of query parameters that are not described, as those of pages.
+        query: the type of the query, whose fields are its parameters; `queries`: names of more of
+            them, on pages that read an address as they read their form.
         takes_tags: whether parameters of other names are keys of tags.
         mounted: whether a router mounts it; the hot route is answered before the router.
     """
@@ -78,7 +79,8 @@ class Endpoint:
     body_optional: bool = False
     gives: Mapping[str, Any] = field(default_factory=dict)
     otherwise: Mapping[int, Any] = field(default_factory=dict)
-    parameters: Sequence[Parameter] = ()
+    query: type[Struct] = NoQuery
+    headers: Sequence[Header] = ()
     refuses: Sequence[type[Exception]] = ()
     error: Any = ErrorBody
     queries: Sequence[str] = ()
@@ -86,13 +88,8 @@ class Endpoint:
     mounted: bool = True
 
     @property
-    def headers(self) -> set[str]:
-        return {each.name for each in self.parameters if each.place == "header"}
-
-    @property
     def known(self) -> list[str]:
-        described = (each.name for each in self.parameters if each.place == "query")
-        return [*self.queries, *described]
+        return [*self.queries, *parameters_of(self.query)]
 
     @property
     def is_exact(self) -> bool:

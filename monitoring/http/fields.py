@@ -4,8 +4,9 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from monitoring.errors import brief
+from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 
+LARGEST: Final = 999_999_999  # also the highest version
 ID_LIMIT: Final = 200  # characters of an id, a model's name, a label or a source
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_LIMIT)]
@@ -13,11 +14,8 @@ Uuid: TypeAlias = Annotated[Text, Meta(extra_json_schema={"format": "uuid"})]
 Moment: TypeAlias = Annotated[
     Text, Meta(description="ISO 8601; UTC where it names no zone", examples=["2026-11-25"])
 ]
-Version: TypeAlias = Annotated[int, Meta(ge=1, lt=10**9)]
+Version: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-
-
-LARGEST: Final = 999_999_999  # also the highest version
 
 
 def read_whole_number(
@@ -53,3 +51,24 @@ def read_whole_number(
     raise refusal(
         f"{what} must be a whole number from {least:,} to {most:,}{also}; got {brief(text)}."
     )
+
+
+def check_storable(
+    name: str, value: str | None, *, refusal: type[MonitoringError] = FeedbackInvalid
+) -> str | None:
+    """Return a text that a database can store, or None. Raises `refusal`."""
+    if value is not None and ("\0" in value or not (value.isascii() or _encodes(value))):
+        raise refusal(
+            f"Field '{name}' must be text without NUL characters and lone surrogates; got "
+            f"{brief(value)}."
+        )
+    return value
+
+
+def _encodes(value: str) -> bool:
+    """Whether the text is free of lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,7 +7,6 @@ JSON in their cells.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
@@ -16,10 +15,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from model_store.errors import TagsInvalid
 from model_store.tags import read_tags, tags_of
 from monitoring.errors import PredictionInvalid, brief
-from monitoring.feedback.body import check_patient, check_storable, read_time_ns, read_uuid
+from monitoring.feedback.body import check_patient, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus, LookedFor, Presence, read_labels
 from monitoring.http.endpoint import ErrorBody
-from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, read_whole_number
+from monitoring.http.fields import Fraction, Moment, Text, Uuid, Version, check_storable
 from monitoring.http.json_body import JsonReader, check_keys
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus, rejected
@@ -94,16 +93,15 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reader: Text | None = None
     observed_at: Moment | None = None
 
-    def item(self, defaults: Mapping[str, str]) -> LoggedItem:
-        """The answer as it is recorded; `defaults` stand in for a model or version that it leaves
-        out.
+    def item(self, model: str | None = None, version: int | None = None) -> LoggedItem:
+        """The answer as it is recorded; `model` and `version` stand in where it leaves them out.
 
         Raises PredictionInvalid or FeedbackInvalid.
         """
-        model = defaults.get("model") if self.model is UNSET else self.model
+        named = model if self.model is UNSET else self.model
         item = LoggedItem(
-            model=check_storable("model", model) or "",
-            version=_default_version(defaults) if self.version is UNSET else self.version,
+            model=check_storable("model", named) or "",
+            version=version if self.version is UNSET else self.version,
             prediction_id=_read_uuid7("prediction_id", self.prediction_id),
             request_id=check_storable("request_id", self.request_id),
             probabilities=_summing_to_one(self.probabilities),
@@ -191,13 +189,6 @@ def _read_tags(value: str | dict[str, str] | None) -> str | None:
         return tags_of(_from_cell("tags", value))
     except TagsInvalid as error:
         raise PredictionInvalid(str(error)) from None
-
-
-def _default_version(defaults: Mapping[str, str]) -> int | None:
-    text = defaults.get("version")
-    if text is None:
-        return None
-    return read_whole_number(text, "The query's 'version'", refusal=PredictionInvalid)
 
 
 def _from_text(entry: Any) -> Any:

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
-from calibration.diagnosis.planner import LARGEST_GAP, SMALLEST_GAP
 from monitoring.errors import (
     AnswersSpooled,
     AuditMissing,
@@ -41,19 +40,26 @@ from monitoring.errors import (
 )
 from monitoring.feedback.body import LIST_LIMIT, Label, LabelsRejected
 from monitoring.http.body_budget import BodyBudget
-from monitoring.http.endpoint import JSON, Endpoint, Parameter, bind
-from monitoring.http.fields import Version
+from monitoring.http.endpoint import JSON, Endpoint, bind
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.waiting import Queue
 from monitoring.logged.body import LoggedPrediction, LoggedPredictionsRejected
 from monitoring.logged.declaration import LoggedModel
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
-from monitoring.routes.answers import FILTER, LIMIT, AnswerRoutes
+from monitoring.routes.answers import AnswerRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.intake import FeedbackRoutes, LoggedPredictionRoutes
+from monitoring.routes.queries import (
+    AnswersQuery,
+    HistoryQuery,
+    LoggedQuery,
+    OfVersion,
+    ReportQuery,
+    WaitingQuery,
+    WindowQuery,
+)
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
 from monitoring.routes.sources import PoliciesToSet, SourceRoutes
@@ -67,31 +73,6 @@ WRITE_REFUSALS: Final = (RecorderClosed, SQLAlchemyError)
 FINDING_REFUSALS: Final = (FindingNeeded, FindingUnknown)
 REPORT_REFUSALS: Final = (ModelNotInLedger, *FINDING_REFUSALS, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
-OF_VERSION: Final = Parameter(
-    "version", "query", Version, "a version; the one in production if left out"
-)
-OF_FINDING: Final = Parameter("finding", "query", str, "a finding, of a model that has several")
-OF_QUEUE: Final = Parameter(
-    "queue",
-    "query",
-    Queue,
-    "usual (the default); random: in random order; doubtful: about doubtful images alone",
-)
-OF_SKIP: Final = Parameter("skip", "query", int, "answers to pass over")
-GAP: Final = Parameter(
-    "gap",
-    "query",
-    Annotated[float, Meta(ge=SMALLEST_GAP, le=LARGEST_GAP, examples=[0.03])],
-    "open questions say how many more labels would show a gap of that size, and of whom",
-)
-WINDOW: Final = Parameter(
-    "window",
-    "query",
-    Annotated[str, Meta(examples=["now"])],
-    "now (the default: since something changed), all, or days:N",
-)
-
-
 _INTAKE: Final = (
     Endpoint(
         method="POST",
@@ -141,12 +122,7 @@ _INTAKE: Final = (
             CSV: str,
         },
         otherwise={422: LoggedPredictionsRejected},
-        parameters=(
-            Parameter("model", "query", str, "for items that name none"),
-            Parameter(
-                "version", "query", Version, "for items that name none; the newest if left out"
-            ),
-        ),
+        query=LoggedQuery,
         refuses=(
             *(*BODY_REFUSALS, *WRITE_REFUSALS, AnswersSpooled),
             *(
@@ -170,7 +146,7 @@ _ALARMS: Final = tuple(
         scope="admin",
         takes={JSON: AlarmNote},
         body_optional=True,
-        parameters=(OF_VERSION, OF_FINDING),
+        query=OfVersion,
         refuses=(
             *BODY_REFUSALS,
             *FINDING_REFUSALS,
@@ -208,23 +184,20 @@ _REPORTS: Final = (
         handler=ReportRoutes.report,
         summary="How calibrated a model is on what it served; of a model with findings, each of "
         "them, the worst first, or the one that is named.",
-        parameters=(OF_VERSION, OF_FINDING, WINDOW, GAP),
+        query=ReportQuery,
     ),
     _report(
         path="/models/{model}/report/slices",
         handler=ReportRoutes.slices,
         summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
-        parameters=(OF_VERSION, OF_FINDING, WINDOW),
+        query=WindowQuery,
     ),
     _report(
         path="/models/{model}/report/history",
         handler=ReportRoutes.history,
         summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, "
         "settings.",
-        parameters=(
-            Parameter("version", "query", Version, "a version; all if left out"),
-            Parameter("finding", "query", str, "a finding; all if left out"),
-        ),
+        query=HistoryQuery,
     ),
 )
 _labels = partial(Endpoint, method="GET", tag="feedback", refuses=REPORT_REFUSALS)
@@ -234,7 +207,7 @@ _ANSWERS: Final = _labels(
     summary="Answers with their labels, newest first. A parameter with another name is the key of "
     "a tag, as in ?site=A&wrong=1.",
     scope="feedback",
-    parameters=(OF_VERSION, OF_FINDING, *FILTER, LIMIT),
+    query=AnswersQuery,
     takes_tags=True,
 )
 _SOURCES: Final = (
@@ -244,7 +217,7 @@ _SOURCES: Final = (
         handler=SourceRoutes.read,
         summary="What the labels of each source count as, and how far proxies and second readings "
         "agree with truths.",
-        parameters=(OF_VERSION, OF_FINDING),
+        query=OfVersion,
     ),
     Endpoint(
         method="POST",
@@ -264,7 +237,7 @@ _WAITING: Final = _labels(
     summary="The answers to label next, at most 100: those drawn for the audit first, then those "
     "to refer, then the oldest; or those about doubtful images.",
     scope="feedback",
-    parameters=(OF_VERSION, OF_FINDING, OF_QUEUE, OF_SKIP),
+    query=WaitingQuery,
 )
 METRICS: Final = Endpoint(
     method="GET",

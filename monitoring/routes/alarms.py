@@ -9,12 +9,13 @@ from starlette.requests import Request
 
 from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import NoteInvalid
-from monitoring.feedback.body import check_storable
 from monitoring.http.endpoint import read_actor
-from monitoring.http.fields import Text
+from monitoring.http.fields import Text, check_storable
 from monitoring.http.json_body import JsonReader
+from monitoring.http.query import read_query
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import BodyReader, read_finding, read_version
+from monitoring.routes.queries import OfVersion
+from monitoring.routes.request import BodyReader
 
 LARGEST_ID = 10**18 - 1
 
@@ -96,11 +97,11 @@ async def restart_watches(
                 raise NoteInvalid(
                     f"Field '{name}' holds only spaces; leave it out, or write something."
                 )
-    model, version = request.path_params["model"], read_version(request)
+    of = read_query(request.query_params, OfVersion)
     future = recorder.acknowledge(
-        model,
-        version,
-        finding=read_finding(request),
+        request.path_params["model"],
+        of.version,
+        finding=of.finding,
         note=first.note,
         actor=read_actor(request),
         kind=kind,

@@ -16,11 +16,13 @@ from monitoring.errors import ItemsRejected, ModelServed, MonitoringError
 from monitoring.feedback.body import LABELS, LIST_LIMIT, OF_LABELS, Label, LabelResult, rejection
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.http.json_body import JsonReader
+from monitoring.http.query import read_query
 from monitoring.logged.body import PREDICTIONS, LoggedPrediction, LoggedPredictionResult
 from monitoring.logged.body import rejection as rejected_prediction
 from monitoring.logged.declaration import DeclaredModel, read_declaration
 from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.recording.recorder import Recorder
+from monitoring.routes.queries import LoggedQuery
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, media_type
 from monitoring.routes.table_upload import REJECTED, RowOutcome, TableSummary, receive_table
@@ -173,10 +175,10 @@ class LoggedPredictionRoutes:
         self, request: Request
     ) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
         """One prediction gets one result, a list a list of them, a table a summary."""
-        defaults = dict(request.query_params)
+        asked = read_query(request.query_params, LoggedQuery)
 
         def to_item(entry: LoggedPrediction) -> LoggedItem:
-            return entry.item(defaults)
+            return entry.item(asked.model, asked.version)
 
         intake = Intake(
             PREDICTIONS,

@@ -6,16 +6,17 @@ from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
 
+from monitoring.http.query import read_query
 from monitoring.ledger import versions
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days
 from monitoring.reports.every_model import EveryModel, read_days_of
 from monitoring.reports.findings import FindingsReport, findings_report, is_of_one
-from monitoring.reports.page_data import PageData, read_page_data
+from monitoring.reports.page_data import PageData, Span, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.reports.slices import Slice, Slices
 from monitoring.reports.timeline import VersionedEntry, read_timeline
-from monitoring.routes.request import ReportQuery, read_finding, read_report_query, read_version
+from monitoring.routes.queries import HistoryQuery, OfVersion, ReportQuery, WindowQuery
 
 Production = Callable[[str], int | None]
 
@@ -52,68 +53,68 @@ class ReportRoutes:
         self.every = EveryModel(ledger, production, self._in_production)
 
     async def report(self, request: Request) -> Report | FindingsReport:
-        return await to_thread.run_sync(self._read, read_report_query(request))
+        asked = read_query(request.query_params, ReportQuery)
+        return await to_thread.run_sync(self._read, request.path_params["model"], asked)
 
     async def slices(self, request: Request) -> SlicesOfModel:
-        found = await to_thread.run_sync(self._one, read_report_query(request))
+        asked = read_query(request.query_params, WindowQuery)
+        found = await to_thread.run_sync(self._one, request.path_params["model"], asked)
         slices = found.slices or Slices((), ())
         return SlicesOfModel(
             found.model, found.version, found.window, slices.known, slices.by_true_class
         )
 
     async def history(self, request: Request) -> History:
-        model, version = request.path_params["model"], read_version(request)
-        finding = read_finding(request)
-        return History(model, await to_thread.run_sync(self._history, model, version, finding))
+        model, asked = request.path_params["model"], read_query(request.query_params, HistoryQuery)
+        return History(model, await to_thread.run_sync(self._history, model, asked))
 
     async def summaries(self, _: Request) -> Summaries:
         found = await to_thread.run_sync(self.every.read)
         return Summaries(found.reports, found.idle)
 
-    def _read(self, query: ReportQuery) -> Report | FindingsReport:
-        return self._one(query) if self.is_of_one(query) else self.overview(query)
+    def _read(self, model: str, asked: ReportQuery) -> Report | FindingsReport:
+        if self.is_of_one(model, asked):
+            return self._one(model, asked, gap=asked.gap)
+        return self.overview(model, asked)
 
-    def _one(self, query: ReportQuery) -> Report:
+    def _one(self, model: str, asked: WindowQuery, *, gap: float | None = None) -> Report:
         return calibration_report(
             self._ledger,
-            query.model,
-            version=self._chosen(query),
-            finding=query.finding,
-            window=query.window,
-            gap=query.gap,
+            model,
+            version=self._chosen(model, asked),
+            finding=asked.finding,
+            window=asked.window,
+            gap=gap,
         )
 
-    def page_data(self, query: ReportQuery) -> PageData:
+    def page_data(self, model: str, asked: ReportQuery, span: Span) -> PageData:
         return read_page_data(
             self._ledger,
-            query.model,
-            version=self._chosen(query),
-            finding=query.finding,
-            window=query.window,
-            span=query.span,
-            gap=query.gap,
+            model,
+            version=self._chosen(model, asked),
+            finding=asked.finding,
+            window=asked.window,
+            span=span,
+            gap=asked.gap,
         )
 
-    def is_of_one(self, query: ReportQuery) -> bool:
+    def is_of_one(self, model: str, asked: OfVersion) -> bool:
         """As the function of this name; without a version, of the one in production."""
-        return is_of_one(self._ledger, query.model, self._chosen(query), query.finding)
+        return is_of_one(self._ledger, model, self._chosen(model, asked), asked.finding)
 
-    def overview(self, query: ReportQuery) -> FindingsReport:
-        return findings_report(
-            self._ledger, query.model, version=self._chosen(query), window=query.window
-        )
+    def overview(self, model: str, asked: WindowQuery) -> FindingsReport:
+        version = self._chosen(model, asked)
+        return findings_report(self._ledger, model, version=version, window=asked.window)
 
-    def _history(
-        self, model: str, version: int | None, finding: str | None
-    ) -> list[VersionedEntry]:
+    def _history(self, model: str, asked: HistoryQuery) -> list[VersionedEntry]:
         with self._ledger.read() as connection:
-            return read_timeline(connection, model, version=version, finding=finding)
+            return read_timeline(connection, model, version=asked.version, finding=asked.finding)
 
     def days_of(self, reports: Sequence[ReportSummary]) -> dict[str, tuple[Days, ...]]:
         return read_days_of(self._ledger, reports)
 
-    def _chosen(self, query: ReportQuery) -> int | None:
-        return self._in_production(query.model) if query.version is None else query.version
+    def _chosen(self, model: str, asked: OfVersion) -> int | None:
+        return self._in_production(model) if asked.version is None else asked.version
 
     def _in_production(self, model: str) -> int | None:
         """The production version, if the ledger has it."""

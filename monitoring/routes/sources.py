@@ -12,11 +12,13 @@ from monitoring.errors import SourcesInvalid
 from monitoring.feedback.discordance import OtherLabels, read_other_labels
 from monitoring.http.endpoint import read_actor
 from monitoring.http.json_body import JsonReader
+from monitoring.http.query import read_query
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
 from monitoring.ledger.watched_version import read_policies
+from monitoring.routes.queries import OfVersion
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_finding, read_version
+from monitoring.routes.request import BodyReader
 from monitoring.sources import LabelPolicy, check_policies
 
 
@@ -64,8 +66,8 @@ class SourceRoutes:
         self._production = production
 
     async def read(self, request: Request) -> LabelSources:
-        model, version = request.path_params["model"], read_version(request)
-        return await to_thread.run_sync(self._read, model, version, read_finding(request))
+        asked = read_query(request.query_params, OfVersion)
+        return await to_thread.run_sync(self._read, request.path_params["model"], asked)
 
     async def change(self, request: Request) -> ChangedPolicies:
         model = request.path_params["model"]
@@ -75,9 +77,10 @@ class SourceRoutes:
             changed = await to_thread.run_sync(change)
         return ChangedPolicies(model, await to_thread.run_sync(self._policies, model), changed)
 
-    def _read(self, model: str, version: int | None, finding: str | None) -> LabelSources:
+    def _read(self, model: str, asked: OfVersion) -> LabelSources:
         with self._ledger.read() as connection:
-            row = choose(connection, model, version or self._production(model), finding)
+            version = asked.version or self._production(model)
+            row = choose(connection, model, version, asked.finding)
             number, class_count = row.watched_version_id, len(row.classes)
             return LabelSources(
                 model,

@@ -10,11 +10,12 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from monitoring.http.fields import Uuid
+from monitoring.http.query import read_query
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import choose
 from monitoring.ledger.waiting import WaitingCounts, count_waiting, find_waiting
+from monitoring.routes.queries import WaitingQuery
 from monitoring.routes.reports import Production
-from monitoring.routes.request import read_finding, read_queue, read_skip, read_version
 
 AT_ONCE: Final = 100
 
@@ -48,14 +49,11 @@ class WaitingRoutes:
         return await to_thread.run_sync(self._read, request)
 
     def _read(self, request: Request) -> WaitingAnswers:
-        model, version = request.path_params["model"], read_version(request)
-        queue, skip = (request.query_params.get(name) for name in ("queue", "skip"))
-        chosen = self._production(model) if version is None else version
+        model, asked = request.path_params["model"], read_query(request.query_params, WaitingQuery)
+        version = asked.version or self._production(model)
         with self._ledger.read() as connection:
-            row = choose(connection, model, chosen, read_finding(request))
-            found = find_waiting(
-                connection, row, queue=read_queue(queue), skip=read_skip(skip), limit=AT_ONCE
-            )
+            row = choose(connection, model, version, asked.finding)
+            found = find_waiting(connection, row, queue=asked.queue, skip=asked.skip, limit=AT_ONCE)
             counts = count_waiting(connection, row)
         answers = [
             Waiting(

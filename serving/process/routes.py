@@ -22,7 +22,7 @@ from hosting.error_table import NOT_READY, PREDICTION_ERRORS
 from hosting.errors import ModelNotLoaded, NotReady, VersionNotLoaded
 from hosting.health import HEALTHZ, LifeRoute, health_check
 from model_store.bundle.card import Card
-from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json, bind, read_viewer
+from monitoring.http.endpoint import JSON, Endpoint, as_json, bind, read_viewer
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.http.bodies import (
@@ -47,7 +47,7 @@ from serving.http.bodies import (
 )
 from serving.http.items import NDJSON
 from serving.http.prediction import PredictionApp
-from serving.http.request_parameters import FRAME_PARAMETER, HEAD_PARAMETERS
+from serving.http.request_parameters import HEADERS, PredictionParameters
 from serving.inference.served_version import ServedVersion
 
 
@@ -124,17 +124,8 @@ _PREDICTION = tuple(
             NDJSON: Base64 | EncodedImage,
         },
         gives={JSON: Answer | list[Answer | ImageRefused], NDJSON: Answer | ImageRefused},
-        parameters=(
-            Parameter(
-                "explain",
-                "query",
-                str,
-                "adds a heat map to the answer: occlusion of the predicted class, or the name of "
-                "a class or finding",
-            ),
-            FRAME_PARAMETER,
-            *HEAD_PARAMETERS,
-        ),
+        query=PredictionParameters,
+        headers=HEADERS,
         refuses=tuple(PREDICTION_ERRORS),
     )
     for path in ("/predictions/{model}", "/predictions/{model}/{version}")

@@ -23,14 +23,14 @@ from hosting.errors import (
 from hosting.settings import Settings
 from model_store.installation import release
 from monitoring.http.body_budget import LIST_COPIES, BodyBudget
-from monitoring.http.endpoint import JSON, Endpoint, Parameter, as_json
+from monitoring.http.endpoint import JSON, Endpoint, Header, as_json
 from monitoring.http.json_body import SMALL_BYTES
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.bodies import Binary
 from serving.http.items import ImageItem, items_of, with_keys
 from serving.http.pipeline import InferencePipeline
 from serving.http.request import RequestHead, read_head
-from serving.http.request_parameters import HEAD_PARAMETERS
+from serving.http.request_parameters import HEADERS
 from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
@@ -239,7 +239,7 @@ _SERVER: Final = (
 
 
 def _of_model(path: str) -> tuple[Endpoint, ...]:
-    binary = Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow")
+    binary = Header(HEADER, int, "the length of the JSON that binary tensors follow")
     return (
         _endpoint(
             path=path,
@@ -266,7 +266,7 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
             scope="predict",
             takes={JSON: InferRequest, BYTES: Binary},
             gives={JSON: InferResponse, BYTES: Binary},
-            parameters=(binary, *HEAD_PARAMETERS),
+            headers=(binary, *HEADERS),
             refuses=tuple(PREDICTION_ERRORS),
             error=InferError,
         ),

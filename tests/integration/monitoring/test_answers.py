@@ -22,7 +22,8 @@ from monitoring.ledger import answer_search
 from monitoring.ledger.pictures import Picture, keep_pictures
 from monitoring.ledger.versions import load
 from monitoring.reports.answers import list_answers
-from monitoring.routes.answers import read_before, read_filter
+from monitoring.routes.answers import read_filter
+from monitoring.routes.queries import AnswerFilter
 from tests.builders.answers import (
     CLASSES,
     DAY_NS,
@@ -113,11 +114,12 @@ def found(monitored: MonitoredModel, query: str) -> list[str]:
     """The request ids of all pages, each of forty answers at most."""
     params = dict(parse_qsl(query))
     names: list[str] = []
-    before = read_before(params)
+    asked = read_filter(params, AnswerFilter)
+    before = asked.before
     with monitored.ledger.read() as connection:
         (row,) = load(connection, [monitored.watched_version_id])
         for _ in range(COUNT):
-            page = list_answers(connection, row, read_filter(params), before=before, limit=40)
+            page = list_answers(connection, row, asked.answers, before=before, limit=40)
             names += [each.request_id or "" for each in page.answers]
             if page.before is None:
                 return names
@@ -155,7 +157,7 @@ def test_of_a_finding_its_threshold_says_what_was_answered(monitored: MonitoredM
         (row,) = load(connection, monitored.watched_version_ids[:1])
 
         def numbers(**query: str) -> list[int]:
-            page = list_answers(connection, row, read_filter(query), limit=50)
+            page = list_answers(connection, row, read_filter(query, AnswerFilter).answers, limit=50)
             return [UUID(each.prediction_id).int & 0xFFFF for each in page.answers]
 
         assert numbers() == [3, 2, 1, 0]
