@@ -28,7 +28,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import FloatArray, IntArray, bin_index, paired
+from calibration.bins import BIN_COUNT, FloatArray, IntArray, bin_index, paired
 from calibration.drift.bets import BETS, StreamSteps, bets_of, ordered_sum, run, state_at, steps_of
 from calibration.drift.state import (
     DIRECTIONS,
@@ -60,7 +60,7 @@ class DriftDetector:
         if len(self.state.m) != settings.rows:
             raise ValueError(
                 f"the state has {len(self.state.m)} streams, the settings {settings.rows}: 1, "
-                f"{settings.bin_count} bins and {settings.class_count} classes"
+                f"{BIN_COUNT} bins and {settings.class_count} classes"
             )
 
     def update(self, confidence: float, correct: bool, predicted: int | None = None) -> bool:
@@ -107,18 +107,14 @@ class DriftDetector:
         It keeps the evidence of the stream of all labels and of the bins, and that of the classes
         if their number is the same. Without classes, the bins get the share of the classes. If
         `audit` changes, other labels will be shown than before, and all evidence is forgotten. An
-        active alarm stays active. Raises ValueError for another number of bins.
+        active alarm stays active.
         """
-        if settings.bin_count != self.settings.bin_count:
-            raise ValueError(
-                f"the state has {self.settings.bin_count} bins, the settings {settings.bin_count}"
-            )
         m, old = no_evidence(settings.rows), self.state
         if settings.audit == self.settings.audit:
             kept = (
                 settings.rows
                 if settings.class_count == self.settings.class_count
-                else 1 + settings.bin_count
+                else 1 + BIN_COUNT
             )
             m[:kept] = old.m[:kept]
         return DriftDetector(
@@ -190,10 +186,10 @@ class DriftDetector:
         """(N, groups) the rows that each label belongs to."""
         rows = [
             np.zeros(len(confidence), dtype=np.int64),
-            1 + bin_index(confidence, self.settings.bin_count),
+            1 + bin_index(confidence),
         ]
         if self.settings.class_count:
-            rows.append(1 + self.settings.bin_count + self._classes(predicted, len(confidence)))
+            rows.append(1 + BIN_COUNT + self._classes(predicted, len(confidence)))
         return np.stack(rows, axis=1)
 
     def _classes(self, predicted: npt.ArrayLike | None, count: int) -> IntArray:

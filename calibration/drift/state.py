@@ -25,7 +25,6 @@ class DriftSettings:
             is not worth an alarm (`calibration.drift.bets`).
         flat: whether an error of t is too little at every log-odds, as with the probability of a
             finding.
-        bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
         part: of the false alarms that the average run length allows, in (0, 1]: what this detector
             may raise, if others share them.
@@ -38,7 +37,6 @@ class DriftSettings:
 
     average_run_length: float = 1e5
     tolerance: float = 0.025
-    bin_count: int = BIN_COUNT
     class_count: int = 0
     audit: bool = False
     class_wise: bool = True
@@ -50,12 +48,6 @@ class DriftSettings:
             raise ValueError(f"average_run_length must exceed 1; got {self.average_run_length}")
         if not 0 <= self.tolerance <= 1:
             raise ValueError(f"tolerance must be in [0, 1]; got {self.tolerance}")
-        if not 0 < self.part <= 1:
-            raise ValueError(f"part must be in (0, 1]; got {self.part}")
-        if self.class_count < 0:
-            raise ValueError(f"class_count must be 0 or more; got {self.class_count}")
-        if self.class_count and not self.class_wise:
-            raise ValueError(f"class_count must be 0 unless class_wise; got {self.class_count}")
 
     @property
     def threshold(self) -> float:
@@ -65,7 +57,7 @@ class DriftSettings:
     @property
     def rows(self) -> int:
         """Number of streams: one of all labels, one per bin, one per class."""
-        return 1 + self.bin_count + self.class_count
+        return 1 + BIN_COUNT + self.class_count
 
     @property
     def shares(self) -> FloatArray:
@@ -95,8 +87,8 @@ class DriftSettings:
             return LabelStream("all")
         return (
             LabelStream("bin", row - 1)
-            if row <= self.bin_count
-            else LabelStream("class", row - 1 - self.bin_count)
+            if row <= BIN_COUNT
+            else LabelStream("class", row - 1 - BIN_COUNT)
         )
 
     def evidence(self, m: FloatArray) -> FloatArray:

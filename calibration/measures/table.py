@@ -56,12 +56,6 @@ class Measure:
     is_share: bool = True
     gauge: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.gauge and self.bins is None:
-            raise ValueError(
-                f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand"
-            )
-
     def shown(self, value: float | None) -> str:
         """Write a value of it, for terminal and pages; a dash if it is not known."""
         if self.is_share:

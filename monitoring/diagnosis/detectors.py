@@ -188,7 +188,7 @@ def _streams(version: WatchedVersion, detector: DriftDetector) -> tuple[StreamEv
     for index in np.argsort(-evidence, kind="stable")[:_STREAM_LIMIT].tolist():
         row, side = divmod(index, 2)
         stream = detector.settings.stream(row)
-        name = stream_name(version, stream, detector.settings.bin_count)
+        name = stream_name(version, stream)
         found.append(
             StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total)
         )

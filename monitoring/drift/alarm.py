@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from calibration.bins import BIN_COUNT
 from calibration.drift.detector import DriftDetector
 from calibration.drift.state import LabelStream
 from calibration.wording import percents
@@ -26,14 +27,14 @@ def describe(
         "direction": detector.direction,
         "stream": where.kind,
         "index": where.index,
-        "name": stream_name(row, where, detector.settings.bin_count),
+        "name": stream_name(row, where),
     }
 
 
-def stream_name(row: WatchedVersion, stream: LabelStream, bin_count: int) -> str | None:
+def stream_name(row: WatchedVersion, stream: LabelStream) -> str | None:
     """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
-        return percents(stream.index / bin_count, (stream.index + 1) / bin_count, 0)
+        return percents(stream.index / BIN_COUNT, (stream.index + 1) / BIN_COUNT, 0)
     if stream.kind == "class" and stream.index is not None:
         return row.classes[stream.index]
     return None

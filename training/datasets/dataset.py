@@ -105,13 +105,6 @@ class Split:
     groups: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
-        for noun, each in (("groups", self.groups), ("names", self.names)):
-            if each is not None and len(each) != len(self.labels):
-                raise ValueError(f"{len(self.labels)} images but {len(each)} {noun}")
-
     def __len__(self) -> int:
         return len(self.labels)
 

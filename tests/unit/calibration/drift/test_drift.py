@@ -185,8 +185,6 @@ def test_other_settings_keep_what_is_still_evidence() -> None:
     assert (audited.log_evalue, audited.active) == (-math.inf, True)
     looser.update_many(*labels)
     assert old.labels == 50  # the old one is not touched
-    with pytest.raises(ValueError, match="15 bins"):
-        old.with_settings(DriftSettings(bin_count=10))
 
 
 @given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
@@ -264,8 +262,6 @@ def test_settings_that_promise_nothing_are_refused() -> None:
         {"average_run_length": math.nan},
         {"tolerance": -0.01},
         {"tolerance": 1.5},
-        {"class_count": -1},
-        {"class_count": 2, "class_wise": False},
     ]:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DriftSettings(**wrong)

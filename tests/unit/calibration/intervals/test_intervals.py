@@ -247,7 +247,7 @@ def test_a_gap_sequence_is_where_the_capital_of_the_bets_reaches_one_over_alpha(
         assert capital(end) == pytest.approx(20, rel=1e-3)
 
 
-def test_nothing_is_known_without_labels_and_wrong_sums_are_refused() -> None:
+def test_nothing_is_known_without_labels_and_wrong_counts_are_refused() -> None:
     assert accuracy_sequence(0, 0) == (0, 1)
     assert gap_sequences(0, np.array([0]), np.array([0])) == [(-1, 1)]
     assert accuracy_sequence(1_000, 1_000).upper == 1
@@ -255,10 +255,7 @@ def test_nothing_is_known_without_labels_and_wrong_sums_are_refused() -> None:
     for call in (
         lambda: accuracy_sequence(3, 4),
         lambda: accuracy_sequence(3, 2, alpha=0),
-        lambda: gap_sequences(3, np.array([4]), np.array([3])),
-        lambda: gap_sequences(3, np.array([2]), np.array([1])),
-        lambda: gap_sequences(-1, np.array([0]), np.array([0])),
         lambda: share_interval(3, 4),
     ):
-        with pytest.raises(ValueError, match=r"must be in|n must be|are not those"):
+        with pytest.raises(ValueError, match=r"must be in|n must be"):
             call()

@@ -18,7 +18,6 @@ from calibration.measures.ranking import auroc, class_auroc
 from calibration.measures.reliability import reliability, wilson_interval
 from calibration.measures.smooth import smooth_ece
 from calibration.measures.summary import MEASURES, Measures
-from calibration.measures.table import Measure
 from docs.generators.tables import GENERATORS
 from tests.builders.answers import simulated
 
@@ -302,8 +301,3 @@ def test_every_measure_is_documented_once_with_its_meaning_and_formula() -> None
 def test_entries_name_entries() -> None:
     for measure in MEASURES:
         assert {measure.upper, measure.documented_with} - {None} <= set(NAMES)
-
-
-def test_a_gauge_needs_bin_sums() -> None:
-    with pytest.raises(ValueError, match="needs"):
-        Measure(title="scraped", text="A sentence.", gauge="candor_ratio")

@@ -221,14 +221,6 @@ class TestLeakage:
             load_dataset(tmp_path, layout="medmnist", group_pattern="x")
 
 
-def test_groups_and_names_match_the_number_of_images() -> None:
-    images, labels = ArrayImages(np.zeros((2, 3, 3), np.uint8)), np.zeros(2, np.int64)
-    with pytest.raises(ValueError, match="2 images but 1 groups"):
-        Split(images, labels, groups=np.zeros(1, np.int64))
-    with pytest.raises(ValueError, match="2 images but 3 names"):
-        Split(images, labels, names=("a", "b", "c"))
-
-
 def test_the_real_sets(data_folder: Path) -> None:
     """Published splits share a few images; see docs/training.md."""
     dataset = load_dataset(data_folder / "pneumoniamnist.npz")
