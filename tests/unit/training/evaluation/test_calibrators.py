@@ -16,6 +16,7 @@ from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -160,6 +161,14 @@ def test_a_fitted_model_and_patients_are_kept() -> None:
     found = candor.ProbabilityCalibrator(FrozenEstimator(model))
     found.fit(x[200:], y[200:], groups=np.arange(200) // 4)
     assert found.examination_.groups == 50
+
+
+def test_images_of_a_patient_are_unseen_together() -> None:
+    """A nearest neighbor knows by heart what it has seen, and nothing else."""
+    rng, patients = np.random.default_rng(0), np.repeat(np.arange(100), 4)
+    x, y = rng.normal(size=(100, 4))[patients], rng.integers(0, 2, 100)[patients]
+    found = candor.ProbabilityCalibrator(KNeighborsClassifier(1)).fit(x, y, groups=patients)
+    assert found.examination_.given.measures.accuracy < 0.7
 
 
 def test_columns_in_another_order_than_the_classes_are_refused() -> None:

@@ -19,6 +19,7 @@ from training.errors import (
     RunBusy,
     RunDiffers,
     RunExists,
+    TrainingDiverged,
     UnknownName,
 )
 from training.features.augmentation import CHANGES, Augmentation
@@ -198,6 +199,13 @@ def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
         folder.snapshot("head-0").write_bytes(b"other")
     with open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}) as folder:
         assert folder.begun
+
+
+def test_a_run_that_diverged_is_removed(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    with pytest.raises(TrainingDiverged), open_run_folder(tmp_path / "run", REQUEST):
+        raise TrainingDiverged(epoch=2, loss=float("nan"), learning_rate=1.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
