@@ -16,12 +16,7 @@ from training.evaluation.usefulness import constant_answer
 if TYPE_CHECKING:
     from training.runs.config import RunRecord
 
-# what candor export can put into a graph
-TEMPERATURES: dict[Method, str] = {
-    "temperature": "temperature",
-}
-# what candor export can put into a graph
-SHOWN: tuple[Method, ...] = ("none", *TEMPERATURES)
+SHOWN: tuple[Method, ...] = ("none", "temperature")
 COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column
 LEGEND = "* was fitted on this split, so its figures look too good; read test"
@@ -64,7 +59,7 @@ def temperature_notes(evaluation: Evaluation) -> list[str]:
 
 
 def _mark(split: EvaluatedSplit, method: Method) -> str:
-    return " *" if method in TEMPERATURES and split == "val" else ""
+    return " *" if method == "temperature" and split == "val" else ""
 
 
 def _referral(referral: Mapping[str, Any] | None) -> str:
