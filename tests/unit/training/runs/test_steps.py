@@ -101,7 +101,7 @@ def test_a_blend_gives_all_classes_the_same_weight(dataset: Dataset) -> None:
 
 
 def test_whole_networks_start_from_random_weights_of_their_own(dataset: Dataset) -> None:
-    config = TrainConfig(**CHOICES, frozen=False, heads=2, learning_rate=1e-12)
+    config = TrainConfig(**CHOICES, frozen=False, heads=2, learning_rate=1e-9)
     network = fit_committee(prepare(dataset, config), config).network
     first, second = (next(each.parameters()) for each in network.members)
     assert not torch.equal(first, second)
