@@ -15,6 +15,7 @@ from model_store.bundle.calibration_card import ConformalCard, Referral
 from model_store.bundle.card import Card, InputReference
 from model_store.bundle.probing import problem_here
 from model_store.errors import NotInStore
+from model_store.store.changes import retire
 from model_store.store.store import Store
 from monitoring.drift.source_change import change_sources
 from monitoring.errors import RecalibrationRefused
@@ -105,7 +106,12 @@ def recalibrated(
 def test_the_temperature_that_was_missing_is_found_and_published(
     served: MonitoredModel, store: Store
 ) -> None:
+    preview = recalibrate(served.ledger, store, "tiny", publish=False)
+    assert store.versions("tiny") == [1]
     done = recalibrate(served.ledger, store, "tiny")
+    said, published = ({**each.as_dict(), "card": None} for each in (preview, done))
+    assert json.dumps(said) == json.dumps(published)
+    assert preview.card.calibration == done.card.calibration
     assert done.proposal.remedy == "temperature"
     assert done.old_temperature == 1.5
     assert done.new_temperature == pytest.approx(1.5 * TOO_SURE, rel=0.08)
@@ -129,27 +135,9 @@ def test_the_temperature_that_was_missing_is_found_and_published(
     assert bundle.probes is not None
     assert (bundle.trained_on is None) == (store.read("tiny", 1).trained_on is None)
     assert store.production("tiny") == 1  # promoting is somebody's decision
-
-
-def test_a_machine_that_computes_otherwise_recalibrates_nothing(
-    served: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    differs = "float32: its probabilities differ"
-    monkeypatch.setattr("monitoring.recalibration.publication.problem_here", lambda _: differs)
-    with pytest.raises(RecalibrationRefused, match=differs):
-        recalibrate(served.ledger, store, "tiny")
-    assert store.versions("tiny") == [1]
-
-
-def test_a_preview_says_the_same_and_publishes_nothing(
-    served: MonitoredModel, store: Store
-) -> None:
-    preview = recalibrate(served.ledger, store, "tiny", publish=False)
-    assert store.versions("tiny") == [1]
-    done = recalibrate(served.ledger, store, "tiny")
-    said, published = ({**each.as_dict(), "card": None} for each in (preview, done))
-    assert json.dumps(said) == json.dumps(published)
-    assert preview.card.calibration == done.card.calibration
+    for version, error in ((2, RecalibrationRefused), (9, NotInStore)):  # 2 has not served
+        with pytest.raises(error, match=f"version {version}"):
+            recalibrate(served.ledger, store, "tiny", version=version)
 
 
 def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
@@ -202,18 +190,6 @@ def test_a_temperature_that_makes_a_class_worse_is_refused(
     assert store.versions("tiny") == [1]
 
 
-def test_what_a_report_does_not_try_is_not_taken(fresh: MonitoredModel, store: Store) -> None:
-    """One weight per class would fit these answers best."""
-    rng = np.random.default_rng(2)
-    probabilities = softmax(rng.normal(0, 2, (4000, 3)))
-    truth = draw(rng, softmax(np.array([0.2, 1.0, 2.5]) * np.log(probabilities)))
-    serve(fresh, probabilities, truth)
-    done = recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
-    assert done.proposal.remedy == "temperature_bias"
-    excluded = {each.name for each in done.proposal.choice.trials if each.excluded}
-    assert "vector" in excluded
-
-
 def test_the_next_card_says_where_its_calibrator_comes_from(store: Store, tmp_path: Path) -> None:
     """An exported vector stays."""
     calibration = store.read("tiny", 1).card.calibration.model_copy(update={"method": "vector"})
@@ -223,21 +199,6 @@ def test_the_next_card_says_where_its_calibrator_comes_from(store: Store, tmp_pa
     truth = draw(rng, softmax(logits))
     done = recalibrated(store, tmp_path, card, softmax(TOO_SURE * logits), truth)
     assert done.card.calibration.method == "vector"
-
-
-def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -> None:
-    rng = np.random.default_rng(3)
-    probabilities = softmax(rng.normal(0, 2, (600, 3)))
-    serve(fresh, probabilities, draw(rng, probabilities))
-    with pytest.raises(RecalibrationRefused, match="No remedy improves"):
-        recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
-    assert store.versions("tiny") == [1]
-
-
-def test_labels_of_one_class_are_refused(fresh: MonitoredModel, store: Store) -> None:
-    serve(fresh, softmax(np.random.default_rng(4).normal(0, 2, (150, 3))), np.zeros(150, dtype=int))
-    with pytest.raises(RecalibrationRefused, match="'benign'"):
-        recalibrate(fresh.ledger, store, "tiny")
 
 
 def test_labels_of_unsure_answers_alone_are_refused_unless_accepted(
@@ -309,12 +270,17 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped_with_a_word(
     assert (new.promised_accuracy, new.delta) == (old.promised_accuracy, old.delta)
     assert done.dropped == ()
     strict = Referral(threshold=0.9, promised_accuracy=0.999, delta=0.05, coverage=0.5)
-    promised = republished(store, referral=strict)
     logits = np.random.default_rng(9).normal(0, 3, (500, 3))
     truth = draw(np.random.default_rng(9), softmax(logits))
-    few = recalibrated(store, tmp_path, promised, softmax(TOO_SURE * logits), truth)
-    assert few.card.referral is None  # 200 answers cannot certify 99.9 %
-    assert "200 held-out labels" in few.dropped[0]
+    dropped = []
+    for referral in (strict, None):
+        promised = republished(store, referral=referral)
+        few = recalibrated(store, tmp_path, promised, softmax(TOO_SURE * logits), truth)
+        assert few.card.referral is None  # 200 answers cannot certify 99.9 %
+        dropped.append(few.dropped)
+        retire(store, "tiny", few.card.version)
+    assert "200 held-out labels" in dropped[0][0]
+    assert dropped[1] == ()
 
 
 def test_prediction_sets_hold_their_promise_on_answers_of_the_same_kind(
@@ -348,36 +314,10 @@ def republished(store: Store, **changes: Any) -> Card:
     return store.read("tiny", version).card
 
 
-def test_a_card_without_a_threshold_gets_none(store: Store, tmp_path: Path) -> None:
-    bare = republished(store, referral=None)
-    rng = np.random.default_rng(9)
-    logits = rng.normal(0, 3, (300, 3))
-    truth = draw(rng, softmax(logits))
-    done = recalibrated(store, tmp_path, bare, softmax(3 * logits), truth)
-    assert (done.card.referral, done.dropped) == (None, ())
-
-
-def test_answers_are_selected_by_time_number_and_id(served: MonitoredModel, store: Store) -> None:
-    ids = [
-        key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")
-    ]
-
-    def labels(answer_filter: AnswerFilter) -> int:
-        with served.ledger.read() as connection:
-            return len(labeled_answers(connection, served.card, answer_filter).labels)
-
-    assert labels(AnswerFilter(since_ns=NOW_NS + 1_400 * SECOND_NS)) == 100
-    assert labels(AnswerFilter(last=250)) == 250
-    assert labels(AnswerFilter(prediction_ids=frozenset(ids[:300]))) == 300
-    assert (
-        labels(
-            AnswerFilter(prediction_ids=set(ids[:300]), since_ns=NOW_NS + 200 * SECOND_NS, last=70)
-        )
-        == 70
-    )
-
-
 def test_proxies_are_not_fitted_on(served: MonitoredModel, store: Store) -> None:
+    certain = row_of(N, [1, 0, 0])  # a probability of zero is no obstacle
+    served.serve(certain)
+    served.label(FeedbackItem("malignant", certain.prediction_id))
     options: dict[str, Any] = {"publish": False, "chosen_labels": True}
     before = recalibrate(served.ledger, store, "tiny", **options).proposal
     extra = softmax(np.random.default_rng(1).normal(0, 3, (300, 3)))
@@ -387,49 +327,7 @@ def test_proxies_are_not_fitted_on(served: MonitoredModel, store: Store) -> None
     served.label(*(FeedbackItem(wrong, row.prediction_id, source="report") for row in rows))
     after = recalibrate(served.ledger, store, "tiny", **options).proposal
     assert (after.labels, after.aside, after.affine) == (before.labels, 300, before.affine)
-
-
-def test_the_labels_are_those_that_hold_now(served: MonitoredModel, store: Store) -> None:
-    ids = [
-        key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")
-    ]
-    served.label(*(FeedbackItem("benign", key) for key in ids[:700]))  # corrections
-    with served.ledger.read() as connection:
-        found = labeled_answers(connection, served.card, AnswerFilter(prediction_ids=ids[:700]))
-    assert (found.labels == 0).all()
-
-
-def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Store) -> None:
-    certain = row_of(N, [1, 0, 0])
-    served.serve(certain)
-    served.label(FeedbackItem("malignant", certain.prediction_id))
-    assert np.isfinite(recalibrate(served.ledger, store, "tiny").new_temperature)
-
-
-@pytest.mark.parametrize(
-    ("answer_filter", "min_labels", "message"),
-    [
-        (
-            AnswerFilter(last=50),
-            100,
-            r"Got 50 .* at least 100\. .*min_labels",
-        ),
-        (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 "),
-        (
-            AnswerFilter(last=0),
-            0,
-            "at least 20",
-        ),
-    ],
-)
-def test_too_few_labels_are_refused(
-    served: MonitoredModel, store: Store, answer_filter: AnswerFilter, min_labels: int, message: str
-) -> None:
-    with pytest.raises(RecalibrationRefused, match=message):
-        recalibrate(
-            served.ledger, store, "tiny", answer_filter=answer_filter, min_labels=min_labels
-        )
-    assert store.versions("tiny") == [1]
+    assert (before.labels, np.isfinite(before.affine.weight).all()) == (N + 1, True)
 
 
 def infer(model: bytes, images: np.ndarray) -> np.ndarray:
@@ -438,9 +336,44 @@ def infer(model: bytes, images: np.ndarray) -> np.ndarray:
     return found.astype(np.float64)
 
 
-def test_a_version_that_never_served_is_refused(served: MonitoredModel, store: Store) -> None:
-    published = recalibrate(served.ledger, store, "tiny").card.version
-    with pytest.raises(RecalibrationRefused, match=f"version {published}"):
-        recalibrate(served.ledger, store, "tiny", version=published)
-    with pytest.raises(NotInStore):
-        recalibrate(served.ledger, store, "tiny", version=9)
+def test_answers_are_selected_by_time_number_and_id_with_the_labels_that_hold_now(
+    served: MonitoredModel,
+) -> None:
+    ordered = "SELECT prediction_id FROM prediction ORDER BY served_at_ns"
+    ids = [key for (key,) in served.rows(ordered)]
+    served.label(*(FeedbackItem("benign", key) for key in ids[:300]))  # corrections
+    early, since_ns = frozenset(ids[:300]), NOW_NS + 200 * SECOND_NS
+    with served.ledger.read() as connection:
+        for answer_filter, count in (
+            (AnswerFilter(since_ns=NOW_NS + 1_400 * SECOND_NS), 100),
+            (AnswerFilter(last=250), 250),
+            (AnswerFilter(prediction_ids=early, since_ns=since_ns, last=70), 70),
+            (AnswerFilter(prediction_ids=early), 300),
+        ):
+            found = labeled_answers(connection, served.card, answer_filter)
+            assert len(found.labels) == count
+    assert (found.labels == 0).all()
+
+
+def test_what_cannot_be_recalibrated_is_refused(
+    served: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(message: str, **options: Any) -> None:
+        with pytest.raises(RecalibrationRefused, match=message):
+            recalibrate(served.ledger, store, "tiny", **options)
+
+    few = r"Got 50 .* at least 100\. .*min_labels"
+    refused(few, answer_filter=AnswerFilter(last=50), min_labels=100)
+    refused("Got 0 ", answer_filter=AnswerFilter(prediction_ids=frozenset()), min_labels=1)
+    refused("at least 20", answer_filter=AnswerFilter(last=0), min_labels=0)
+    differs = "float32: its probabilities differ"
+    with monkeypatch.context() as patch:
+        patch.setattr("monitoring.recalibration.publication.problem_here", lambda _: differs)
+        refused(differs)
+    honest = softmax(np.random.default_rng(3).normal(0, 2, (600, 3)))
+    truth = draw(np.random.default_rng(3), honest)
+    serve(served, honest, truth, first=10_000)
+    refused("No remedy improves", answer_filter=AnswerFilter(last=600))  # they are calibrated
+    serve(served, honest[:150], np.zeros(150, dtype=int), first=20_000)
+    refused("'benign'", answer_filter=AnswerFilter(last=150))  # of one class
+    assert store.versions("tiny") == [1]
