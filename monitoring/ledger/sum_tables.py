@@ -25,12 +25,14 @@ from sqlalchemy import (
     Connection,
     Double,
     Table,
+    and_,
     cast,
     delete,
     func,
     insert,
     literal,
     literal_column,
+    or_,
     select,
 )
 
@@ -91,7 +93,9 @@ class SumTable(Generic[_Key]):
         shards = table.alias()
         same = (shards.c[column.name] == column for column in self._keys)
         counted = select(func.sum(shards.c.served + shards.c.n)).where(*same).scalar_subquery()
-        self._drop_empty = deleting(table, named._fields, counted == literal_column("0"))
+        nothing = literal_column("0", BigInteger)
+        is_empty = or_(counted == nothing, and_(*(column == nothing for column in self.sums)))
+        self._drop_empty = deleting(table, named._fields, is_empty)
 
     def add(
         self, connection: Connection, rows: Mapping[_Key, Sequence[int]], *, shard: int = 0

@@ -85,6 +85,23 @@ def test_a_correction_between_wrong_classes_moves_only_the_true_class(
         assert_same_sums(found[""].labeled, [(0.9, False)])
 
 
+def test_corrections_leave_no_row_that_counts_nothing(
+    ledger_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of a class that no label says any more, nor where another writer's row counts on."""
+    shards = iter((0, 1))
+    monkeypatch.setattr("monitoring.ledger.database.secrets.randbelow", lambda _: next(shards))
+    with MonitoredModel(ledger_url, clock) as one, MonitoredModel(ledger_url, clock) as other:
+        one.serve(*(tagged(n) for n in range(4)))
+        said = ((one, "01", 0), (other, "2", 0), (other, "2", 1), (other, "3", 0), (one, "0", 1))
+        for monitored, numbers, true in (*said, (one, "0123", 1), (other, "0123", 0)):
+            monitored.label(*(label(int(n), CLASSES[true]) for n in numbers))
+            for table in ("bin_day", "bin_total"):
+                assert one.rows(f"SELECT * FROM {table} WHERE served = 0 AND n = 0") == []
+        labeled = {name: sums.labeled.total for name, sums in slices(one).items()}
+        assert labeled == {"": 4, "predicted:pneumonia": 4, f"true:{CLASSES[0]}": 4}
+
+
 def test_values_beyond_the_limit_share_a_slice_and_stay_there(
     ledger_url: str, clock: Clock
 ) -> None:
