@@ -1,5 +1,6 @@
 """Commands of Candor that run until they are ended, and waiting for a condition."""
 
+import inspect
 import os
 import random
 import socket
@@ -23,11 +24,13 @@ CANDOR = (sys.executable, "-m", "candor")
 T = TypeVar("T")
 
 
-def wait_until(true: Callable[[], T], what: str = "a condition") -> T:
-    """The first true value of `true()`."""
+def wait_until(true: Callable[[], T], what: str | None = None) -> T:
+    """The first true value of `true()`. A failure says for `what` it waited, or by which code."""
     end_s = time.monotonic() + PATIENCE_S
     while not (value := true()):
-        assert time.monotonic() < end_s, f"it did not happen within {PATIENCE_S:.0f} s: {what}"
+        if time.monotonic() > end_s:
+            awaited = what or (inspect.getsource(true) if inspect.isfunction(true) else true)
+            raise AssertionError(f"it did not happen within {PATIENCE_S:.0f} s: {awaited}")
         time.sleep(0.02)
     return value
 

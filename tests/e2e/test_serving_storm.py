@@ -6,12 +6,11 @@ import pytest
 
 from benchmarks.serving.behavior import first_good_s
 from benchmarks.serving.exchange import Request
-from benchmarks.serving.load import Tally
+from benchmarks.serving.load import Crowd, Tally
 from model_store.store.store import Store
 from tests.builders.bundles import png
 from tests.builders.processes import wait_until
 from tests.builders.servers import SERVE, Server, Start
-from tests.builders.storm import storm
 
 pytestmark = pytest.mark.nightly
 
@@ -20,6 +19,24 @@ FEW_HELD = (
     "from serving.http import prediction; prediction.REFUSAL_HOLD_S = 0.2; "
     "prediction.REFUSAL_LIMIT = 100"
 )
+
+
+class Always:
+    """A window in which every answer counts."""
+
+    def holds(self, _: float, *, good: bool) -> bool:
+        """Always."""
+        return True
+
+
+async def storm(port: int, request: bytes, *, connections: int, seconds: float) -> Tally:
+    """Run `connections` for `seconds`, and count every answer."""
+    crowd = Crowd(port, [request])
+    await asyncio.gather(*(crowd.join(number) for number in range(connections)))
+    crowd.window = Always()
+    await asyncio.sleep(seconds)
+    crowd.end()
+    return crowd.tally
 
 
 def storm_until_refused(server: Server, request: Request) -> Tally:

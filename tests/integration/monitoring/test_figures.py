@@ -147,7 +147,7 @@ def test_a_scrape_without_new_labels_reads_no_sums(
         list(gauges.collect())
 
 
-def test_coverage_counts_late_labels_where_they_belong(
+def test_coverage_counts_late_labels_where_they_belong_and_those_that_wait(
     monitored: MonitoredModel, clock: Clock
 ) -> None:
     """Ten answers on one day; their labels come on the next, which has two answers."""
@@ -160,14 +160,9 @@ def test_coverage_counts_late_labels_where_they_belong(
     assert gauge("feedback_coverage_ratio", window="all") == 0.5
     assert gauge("feedback_coverage_ratio", window="1d") == 0
     assert gauge("expected_accuracy_ratio", window="1d") == pytest.approx(0.9)
-
-
-def test_labels_that_wait_are_counted(monitored: MonitoredModel) -> None:
-    registry = Scraped(monitored).registry
     for waiting in (0, 1):
-        assert registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == (
-            waiting
-        )
+        of_model = {"model": "pneumonia"}
+        assert gauge.registry.get_sample_value("candor_feedback_pending", of_model) == waiting
         monitored.label(FeedbackItem("normal", None, "pneumonia", "scan-1"))
 
 
@@ -426,17 +421,20 @@ def test_a_site_that_misses_the_ill_is_named_everywhere(
 
 
 @of_rates
-def test_a_correction_changes_the_figures(monitored: MonitoredModel) -> None:
+def test_a_correction_changes_the_figures_and_a_replaced_version_alarms_nobody(
+    monitored: MonitoredModel,
+) -> None:
+    monitored.recorder.promote(monitored.watched_version_id).result()
     answer(monitored, 0, 60, 30, site="B")
-    assert points(monitored).lower
+    assert gauges(monitored, "operating_points_lower", tag="") == 3
+    other = monitored.recorder.register(promising_card().model_copy(update={"version": 2}))
+    monitored.recorder.promote(*other).result()
+    assert gauges(monitored, "operating_points_lower", tag="") == 0
     monitored.label(*(label(n, "normal") for n in range(25)))
-    found = points(monitored)
+    found = points(monitored, version=1)
     assert not found.lower
-    (rate,) = (
-        each
-        for each in found.rates
-        if (each.name, each.of, each.group.key) == (SENSITIVITY, "pneumonia", "all")
-    )
+    asked = (SENSITIVITY, "pneumonia", "all")
+    (rate,) = (it for it in found.rates if (it.name, it.of, it.group.key) == asked)
     assert (rate.n, rate.rate.estimate) == (35, pytest.approx(30 / 35))
 
 
@@ -451,16 +449,6 @@ def test_deleted_answers_take_their_days_out(monitored: MonitoredModel, clock: C
     found = points(monitored)
     assert (found.lower, found.labels) == ((), 122)
     assert {each.since_s for each in found.rates} == {(NOW_NS // DAY_NS + 1) * 86_400}
-
-
-@of_rates
-def test_a_replaced_version_alarms_nobody(monitored: MonitoredModel) -> None:
-    monitored.recorder.promote(monitored.watched_version_id).result()
-    answer(monitored, 0, 60, 30, site="B")
-    assert gauges(monitored, "operating_points_lower", tag="") == 3
-    other = monitored.recorder.register(promising_card().model_copy(update={"version": 2}))
-    monitored.recorder.promote(*other).result()
-    assert gauges(monitored, "operating_points_lower", tag="") == 0
 
 
 @pytest.mark.world(card=sensitive_card())

@@ -141,17 +141,6 @@ def test_damage_is_found_and_repaired(full: MonitoredModel) -> None:
             assert [full.rows(table) for table in tables] == before, damage
 
 
-def test_a_wrong_total_is_found_and_repaired_after_a_prune(full: MonitoredModel) -> None:
-    prune(full.ledger, older_than_s=2 * DAY_S)
-    assert agrees(full)
-    with full.ledger.write() as connection:
-        wrong = "UPDATE bin_total SET served = served - 1 WHERE slice = '' AND bin = 12"
-        connection.exec_driver_sql(wrong)
-    assert check(full.ledger).differing == {"bin_total": 1}
-    assert repair(full.ledger).differing == {"bin_total": 1}
-    assert agrees(full)
-
-
 def test_a_wrong_detector_is_found_and_replayed(full: MonitoredModel) -> None:
     right = full.detectors()[1]
     with full.ledger.write() as connection:
@@ -183,11 +172,17 @@ def test_pruning_keeps_day_sums_and_detectors(full: MonitoredModel) -> None:
     assert agrees(full)
 
 
-def test_labels_of_pruned_answers_expire(full: MonitoredModel) -> None:
+def test_after_a_prune_labels_expire_and_a_wrong_total_is_repaired(full: MonitoredModel) -> None:
     prune(full.ledger, older_than_s=2 * DAY_S)
     old, kept = NOW_NS - 4 * DAY_NS, NOW_NS - DAY_NS
     late = [label(5, at_ns=old), label(30, at_ns=kept), label(77, at_ns=old)]
     assert full.label(*late) == ["expired", "accepted", "expired"]
+    with full.ledger.write() as connection:
+        wrong = "UPDATE bin_total SET served = served - 1 WHERE slice = '' AND bin = 12"
+        connection.exec_driver_sql(wrong)
+    for find in (check, repair):
+        assert find(full.ledger).differing == {"bin_total": 1}
+    assert agrees(full)
 
 
 def test_a_label_expires_while_a_prune_has_only_begun(
@@ -258,10 +253,13 @@ def test_nothing_of_an_erased_answer_is_in_the_file(tmp_path: Path, clock: Clock
                 assert secret not in path.read_bytes(), (path, secret)
 
 
-def test_forgetting_by_prediction_id_leaves_the_other_answers_of_a_request(
+def test_forgetting_takes_one_answer_of_a_request_and_labels_that_wait(
     monitored: MonitoredModel,
 ) -> None:
-    monitored.serve(make_row(1, request_id="scan-1"), make_row(2, request_id="scan-1"))
+    monitored.label(FeedbackItem("normal", None, "pneumonia", "anna"))
+    assert forget(monitored.ledger, request_id="anna").waiting == 1
+    monitored.serve(*(make_row(number, request_id="anna") for number in (1, 2)))
+    assert monitored.sums().labeled.total == 0
     assert forget(monitored.ledger, prediction_id=prediction_id(1)).answers == 1
     assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
     assert monitored.label(label(1), label(2)) == ["unknown", "accepted"]
@@ -279,13 +277,6 @@ def test_an_erased_tag_value_keeps_its_place(monitored: MonitoredModel) -> None:
     # no room, as before
     assert monitored.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [(0,)]
     assert agrees(monitored)
-
-
-def test_a_label_that_waits_is_forgotten_too(monitored: MonitoredModel) -> None:
-    monitored.label(FeedbackItem("normal", None, "pneumonia", "anna"))
-    assert forget(monitored.ledger, request_id="anna").waiting == 1
-    monitored.serve(make_row(1, request_id="anna"))
-    assert monitored.sums().labeled.total == 0
 
 
 def test_export_to_csv_and_parquet_says_the_same(full: MonitoredModel, tmp_path: Path) -> None:
@@ -688,38 +679,26 @@ def keep(
         return keep_pictures(connection, found, expires_at_ns=expires_at_ns, limit_bytes=limit)
 
 
-def test_the_oldest_make_room(monitored: MonitoredModel) -> None:
+def test_pictures_end_by_size_by_time_and_with_their_answers(
+    monitored: MonitoredModel, clock: Clock
+) -> None:
     monitored.serve(*ROWS)
     ids = [row.prediction_id for row in ROWS]
-    for place, each in enumerate(ids):
+    assert keep(monitored, ids[0], make_row(99).prediction_id) == 1  # answers of the ledger alone
+    for place, each in enumerate(ids[1:], start=1):
         keep(monitored, each, expires_at_ns=NOW_NS + place, limit=300)
     assert pictures_of(monitored) == ids[2:]
-    keep(monitored, limit=100)
-    assert pictures_of(monitored) == ids[4:]
-
-
-def test_their_time_ends(monitored: MonitoredModel) -> None:
-    monitored.serve(*ROWS)
-    keep(monitored, ROWS[0].prediction_id, expires_at_ns=NOW_NS)
-    keep(monitored, ROWS[1].prediction_id, expires_at_ns=NOW_NS + 1)
+    keep(monitored, limit=200)
+    assert pictures_of(monitored) == ids[3:]
     with monitored.ledger.write() as connection:
-        assert drop_expired(connection, now_ns=NOW_NS) == 1
-    assert pictures_of(monitored) == [ROWS[1].prediction_id]
-
-
-@pytest.mark.parametrize("by", ["request_id", "prediction_id"])
-def test_they_are_erased_with_their_answers(monitored: MonitoredModel, by: str) -> None:
-    monitored.serve(*ROWS)
-    keep(monitored, *(row.prediction_id for row in ROWS))
-    assert forget(monitored.ledger, **{by: getattr(ROWS[2], by)}).answers == 1
-    assert pictures_of(monitored) == [row.prediction_id for row in ROWS if row is not ROWS[2]]
-
-
-def test_they_are_pruned_with_their_answers(monitored: MonitoredModel, clock: Clock) -> None:
-    monitored.serve(*ROWS)
-    keep(monitored, *(row.prediction_id for row in ROWS), expires_at_ns=NOW_NS + 99 * DAY_NS)
+        assert drop_expired(connection, now_ns=NOW_NS + 3) == 1
+    assert pictures_of(monitored) == ids[4:]
+    keep(monitored, *ids[:4], expires_at_ns=NOW_NS + 99 * DAY_NS)
+    assert forget(monitored.ledger, request_id="scan-2").answers == 1
+    assert forget(monitored.ledger, prediction_id=ids[3]).answers == 1
+    assert pictures_of(monitored) == [*ids[:2], ids[4]]
     clock.now_ns += 3 * DAY_NS
-    assert prune(monitored.ledger, older_than_s=86_400).answers == len(ROWS)
+    assert prune(monitored.ledger, older_than_s=86_400).answers == 3
     assert pictures_of(monitored) == []
 
 

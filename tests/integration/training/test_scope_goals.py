@@ -13,8 +13,7 @@ from calibration.calibrators.temperature import apply_temperature, fit_temperatu
 from calibration.measures.summary import Measures
 from calibration.scope.p_values import p_values
 from calibration.scope.scores import Mahalanobis
-from tests.builders.scope_pictures import NEAR
-from tests.builders.scope_subjects import PARTS, SUBJECTS, Features, Measured, measured
+from tests.builders.scope_subjects import NEAR, PARTS, SUBJECTS, Features, Measured, measured
 
 DATA = os.environ.get("CANDOR_DATA")
 ALPHA, SPLITS = 0.05, 20
