@@ -1,11 +1,16 @@
-"""Is accuracy that of the card: the answers, and how often daily looks mislead."""
+"""Accuracy beside that of the card, evidence of calm streams, slices that hold together."""
 
 import numpy as np
 import pytest
 
 from calibration.bins import BinSums
+from calibration.drift.detector import DriftDetector
+from calibration.drift.state import DriftSettings
 from monitoring.diagnosis.accuracy import LabeledDay, judge
+from monitoring.diagnosis.detectors import Drift, calm_evidence
 from monitoring.diagnosis.facts import AccuracyAnswer
+from monitoring.ledger.sums import LedgerSums
+from monitoring.reports.slices import Slice, measure_slices
 
 FIRST_DAY = 20_000
 
@@ -69,3 +74,57 @@ def test_whoever_looks_every_day_is_misled_in_at_most_one_of_twenty_models(accur
         answers = {judge(seen[:day], card)[0] for day in range(5, 101, 5)}
         misled += bool(answers & {AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER})
     assert misled <= 0.05 * models
+
+
+def drift(labels: int, log_threshold: float = 11.5) -> Drift:
+    return Drift(
+        log_evalue=5.0,
+        log_threshold=log_threshold,
+        active=False,
+        direction=None,
+        labels=labels,
+        alarm_label=None,
+        average_run_length=100_000,
+        tolerance=0.01,
+    )
+
+
+def test_calm_evidence_is_about_half_an_alarm() -> None:
+    assert calm_evidence(drift(50)) is None
+    few, many = calm_evidence(drift(300)), calm_evidence(drift(20_000))
+    assert (round(few.lower, 2), round(few.upper, 2)) == (0.43, 0.48)
+    assert (round(many.lower, 2), round(many.upper, 2)) == (0.55, 0.66)
+    assert calm_evidence(drift(10**7)) == many
+    halved = calm_evidence(drift(300, log_threshold=23))
+    assert (halved.lower, halved.upper) == pytest.approx((few.lower / 2, few.upper / 2))
+
+
+def test_a_simulated_calm_stream_stands_there() -> None:
+    rng, inside = np.random.default_rng(5), 0
+    for _ in range(20):
+        detector = DriftDetector(DriftSettings(class_count=2))
+        confidence = 0.5 + rng.beta(1, 0.56, 1_000) / 2
+        detector.update_many(confidence, rng.random(1_000) < confidence, rng.integers(0, 2, 1_000))
+        usual = calm_evidence(drift(1_000, detector.log_threshold))
+        inside += usual.lower <= detector.log_evalue / detector.log_threshold <= usual.upper
+    assert inside >= 14
+
+
+LABELED = BinSums.from_predictions([0.8] * 100, [True] * 70 + [False] * 30)
+
+
+SUMS = LedgerSums(LABELED, LABELED.n, LABELED.confidence)
+
+
+def width(known: tuple[Slice, ...]) -> float:
+    return known[0].gap_upper - known[0].gap_lower
+
+
+def test_intervals_of_slices_hold_together_and_count_what_labels_are_worth() -> None:
+    alone, many = (
+        measure_slices({f"tag:site={site}": SUMS for site in range(n)}, worth=1).known
+        for n in (1, 50)
+    )
+    alike = measure_slices({"tag:site=0": SUMS}, worth=0.25).known
+    assert alone[0].gap_lower > 0 > many[0].gap_lower
+    assert width(alike) == pytest.approx(2 * width(alone), rel=0.1)

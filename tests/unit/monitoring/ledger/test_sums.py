@@ -1,3 +1,8 @@
+"""Sums by column, days in equal steps, and the class that a label means."""
+
+import json
+from unicodedata import normalize
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +12,7 @@ from monitoring.ledger.days import Days, gather
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import DAY_NS
 from monitoring.ledger.sum_changes import SumChanges
+from monitoring.ledger.watched_version import WatchedVersion
 
 _labels = st.lists(
     st.tuples(
@@ -64,3 +70,12 @@ def test_days_are_gathered_in_equal_steps_and_nothing_is_lost() -> None:
     assert gather(days, most=1_000) == days
     assert str(steps[0]) == "1970-04-11 to 1970-04-20"
     assert gather([], most=10) == []
+
+
+def test_accents_that_a_mac_decomposes_are_the_same_class() -> None:
+    composed, decomposed = (normalize(form, "Fibröse") for form in ("NFC", "NFD"))
+    for served, labeled in ((composed, decomposed), (decomposed, composed)):
+        card = json.dumps({"classes": ["Polyp", served]})
+        row = WatchedVersion(1, "polyps", 1, "0" * 64, "", card, 0, None)
+        assert row.label_index(labeled) == row.label_index(served) == 1
+        assert row.label_index("Fibrose") is None
