@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from calibration.wording import parameter
-from candor.commands.options import PYTHON, RARE, FilePath, WrongUse, threshold_rule
+from candor.commands.options import PYTHON, RARE, FilePath, WrongUse, threshold_rule, unused
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
@@ -104,6 +104,8 @@ def calibrate(
         findings=findings,
         exclusive=exclusive,
     )
+    if findings is not None:
+        unused(f"{parameter('findings')} says that they are findings", exclusive=exclusive)
     count = BIN_COUNT if bins is None else require_bins(bins)
     rule, title = threshold_rule(threshold), "Calibration"
     if isinstance(probabilities, str | PathLike):
@@ -111,10 +113,30 @@ def calibrate(
     with bars() as progress:
         read = read_arrays(probabilities, labels, groups, options, progress=progress)
     are_findings = isinstance(read, LabeledFindings)
-    if threshold != "half" and not are_findings:
-        raise WrongUse(f"{parameter('threshold')} is for findings, and these are classes")
-    if allow_label_changes and are_findings:
-        raise WrongUse(f"{parameter('allow_label_changes')} is for classes, and these are findings")
+    if are_findings:
+        unused(
+            "these are findings",
+            allow_label_changes=allow_label_changes,
+            positive=positive,
+            normalize=normalize,
+        )
+    else:
+        unused("these are classes", threshold=None if threshold == "half" else threshold)
+    if read.kind == "confidence":
+        unused(
+            "only a confidence is known",
+            scores=scores,
+            classes=classes,
+            positive=positive,
+            normalize=normalize,
+            logits=logits,
+        )
+    else:
+        unused("the scores of all classes are known", confidence=confidence)
+    if logits:
+        unused("logits need not sum to 1", normalize=normalize)
+    if correct is not None:
+        unused(f"{parameter('correct')} says it", labels=labels, predicted=predicted)
     done = read.examined(
         Examining(
             title=title,
@@ -207,9 +229,12 @@ def _apply(
     from candor.predictions.calibrated_table import write_calibrated
     from candor.terminal.progress import bars
 
-    if out is not None or allow_label_changes or threshold != "half":
-        names = ", ".join(map(parameter, ("out", "threshold", "allow_label_changes")))
-        raise WrongUse(f"{parameter('apply')} fits and measures nothing: without {names}")
+    unused(
+        f"{parameter('apply')} fits and measures nothing",
+        out=out,
+        allow_label_changes=allow_label_changes,
+        threshold=None if threshold == "half" else threshold,
+    )
     made = PortableCalibrator.from_json(calibrator.read_text("utf-8"))
     options = replace(
         _options(findings=made.looked_for or findings, **given),

@@ -10,6 +10,7 @@ from candor.commands.options import (
     WrongUse,
     open_ledger,
     open_store,
+    require_model,
     said,
     settings,
 )
@@ -73,6 +74,7 @@ def status(model: str, *, store: Place | None = None, ledger: str | None = None)
     from monitoring.http.json_body import plain
 
     opened = open_store(store)
+    require_model(opened, model)
     canary, production = read_canary(opened, model), opened.production(model)
     versions = {"production": production, "canary": canary.version if canary else None}
     reports = {

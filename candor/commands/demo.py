@@ -11,11 +11,11 @@ from candor.commands.options import (
     FilePath,
     Place,
     Within,
-    WrongUse,
     any_store,
     cache_folder,
     read_token,
     settings,
+    unused,
     web_address,
 )
 from candor.terminal.console import note
@@ -89,8 +89,8 @@ def traffic(
     if publish:
         version = publish_sample(any_store(store))
         note(f"{MODEL} version {version} is in production.")
-    elif store is not None:
-        raise WrongUse(f"{parameter('store')} is for {parameter('publish', True)}")
+    else:
+        unused(f"nothing is published without {parameter('publish', True)}", store=store)
     token, monitored = read_token(token_file), web_address(monitor_url or url)
     plan = TrafficPlan(rate_hz=rate, clean_s=clean, label_delay_s=label_delay, once=once)
     with Client(web_address(url), token=token) as server, Client(monitored, token=token) as monitor:

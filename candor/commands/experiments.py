@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
 from calibration.document import FigureTable, Part
-from calibration.wording import parameter
-from candor.commands.options import Within, WrongUse, cache_folder, settings
+from candor.commands.options import Within, WrongUse, cache_folder, settings, unused
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 from training.load_options import LoadOption
@@ -91,9 +90,13 @@ def figure(
     from training.experiments import figures
     from training.experiments.presets import chosen, of_figure
 
-    if number == 3 and (options.get("data") or options.get("network") or jobs != CORES):
-        names = ", ".join(map(parameter, ("data", "network", "jobs")))
-        raise WrongUse(f"figure 3 has data and a network of its own: without {names}")
+    if number == 3:
+        unused(
+            "figure 3 has data and a network of its own, and takes one process",
+            data=options.get("data") or None,
+            network=options.get("network") or None,
+            jobs=None if jobs == CORES else jobs,
+        )
     grid = chosen(of_figure(number), **options)
     folder = out or Path("experiments") / f"figure{number}"
     if number == 3:

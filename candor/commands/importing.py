@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from calibration.wording import parameter
-from candor.commands.options import RARE, FilePath, Place, Within, WrongUse, any_store
+from candor.commands.options import RARE, FilePath, Place, Within, WrongUse, any_store, unused
 from candor.commands.verb import verb
 from training.load_options import ImageOptions, window_of
 
@@ -87,6 +87,10 @@ def import_model(
             f"{parameter('anyway')}: labels do not bear out what it publishes: look at that "
             "version, then `candor promote` it"
         )
+    group, pattern = reading.get("group"), reading.get("group_pattern")
+    if data is None:
+        of_data = f"it is about labeled images: give {parameter('data')}, too"
+        unused(of_data, group=group, group_pattern=pattern)
     cropped = resize not in (None, "stretch", "crop")
     outputs = output.split(",") if isinstance(output, str) else output or ()
     choices = ImportChoices(
@@ -103,10 +107,6 @@ def import_model(
         anyway=anyway,
         trusted=trusted,
     )
-    group, pattern = reading.get("group"), reading.get("group_pattern")
-    if data is None and (group or pattern):
-        given = parameter("group" if group else "group_pattern")
-        raise WrongUse(f"{given} is about labeled images: give {parameter('data')}, too")
     file, target = Path(model), any_store(store)
     named = name or _name(file)
     target.model(named)  # raises InvalidName before anything else

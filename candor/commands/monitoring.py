@@ -18,6 +18,7 @@ from candor.commands.options import (
     open_ledger,
     read_token,
     settings,
+    unused,
     web_address,
 )
 from candor.commands.verb import verb
@@ -67,20 +68,16 @@ def report(
     if window is not None and since is not None:
         raise WrongUse(f"give either {parameter('window')} or {parameter('since')}")
     if url is None:
-        if token_file is not None:
-            raise WrongUse(
-                f"{parameter('token_file')} is for a server; name it by {parameter('url')}"
-            )
+        unused(f"no server is asked; name it by {parameter('url')}", token_file=token_file)
         chosen = partial(_window, window, since)
         found = _of_ledger(ledger, model, version, finding, chosen, html, gap)
     else:
-        if html is not None or ledger is not None:
-            raise WrongUse(
-                f"{parameter('url')} goes without {parameter('ledger')} and {parameter('html')}"
-            )
+        unused(f"the server that {parameter('url')} names reports", html=html, ledger=ledger)
         chosen_now = _window(window, since, time.time_ns())
         asked = {"version": version, "finding": finding, "window": chosen_now, "gap": gap}
         found = _of_server(url, token_file, model, asked)
+        if gap is not None and len(found.reports) > 1:
+            raise _of_several()
     return Reported(found, html, planned=gap is not None)
 
 
@@ -115,9 +112,7 @@ def _of_ledger(
         found: Report | FindingsReport
         of_one = is_of_one(opened, name, version, finding)
         if gap is not None and not of_one:
-            raise WrongUse(
-                f"{parameter('gap')} is for one finding; name it by {parameter('finding')}"
-            )
+            raise _of_several()
         if of_one:
             data = read_page_data(
                 opened, name, version=version, finding=finding, window=chosen, gap=gap
@@ -129,6 +124,10 @@ def _of_ledger(
     if html is not None:
         Path(html).write_text(page(), encoding="utf-8")
     return found
+
+
+def _of_several() -> WrongUse:
+    return WrongUse(f"{parameter('gap')}: name one finding by {parameter('finding')}")
 
 
 def _of_server(

@@ -47,7 +47,6 @@ SHARED: Final[Mapping[str, str]] = {
     "port": "Port to listen on; 0 takes a free one (default: 8080).",
     "promote": "Put the new version into production immediately.",
     "recalibrate_on_alarm": "What to do by itself about a drift alarm (default: off).",
-    "request_id": "What of a path is the request id: the file's name, or all of it.",
     "store": "Model store: a folder or an address such as s3://bucket/models (default: "
     "model_store/models).",
     "token_file": "File with the bearer token, if the server asks for one.",
@@ -66,6 +65,14 @@ class Within(NamedTuple):
 
 class WrongUse(ValueError):
     """Parameters that do not go together, or a value that one does not take."""
+
+
+def unused(because: str, **given: object) -> None:
+    """Raise WrongUse for options that were given and would do nothing."""
+    empty = (None, False, ())
+    names = [parameter(name) for name, each in given.items() if not any(each is x for x in empty)]
+    if names:
+        raise WrongUse(f"{', '.join(names)}: {because}")
 
 
 def signature_of(function: Callable[..., object]) -> inspect.Signature:
@@ -212,6 +219,16 @@ def require_store(store: "Store") -> None:
             f"there is no store {store.storage.address}: `candor export` makes it, and "
             f"{parameter('store')} names another"
         )
+
+
+def require_model(store: "Store", model: str) -> None:
+    """Raise NotInStore if there is no such model; InvalidName."""
+    from model_store.errors import NotInStore
+
+    store.model(model)
+    if model not in store.models():
+        known = ", ".join(store.models()) or "none"
+        raise NotInStore(f"there is no model '{model}' in {store.storage.address}; it has {known}")
 
 
 def open_ledger(override: str | None, *, reading: bool = False) -> "Ledger":

@@ -15,6 +15,7 @@ from candor.commands.options import (
     any_store,
     read_token,
     settings,
+    unused,
     web_address,
 )
 from candor.predictions.image_files import (
@@ -87,12 +88,14 @@ def predict(
 
     chosen_frame, named = _frame(frame), _tags(tags)
     if out is not None:
-        if url or csv or request_id or group_pattern or token_file:
-            without = ("url", "csv", "request_id", "group_pattern", "token_file")
-            raise WrongUse(
-                f"{parameter('out')} scores with a model on disk into Parquet files: without "
-                f"{', '.join(map(parameter, without))}"
-            )
+        unused(
+            f"{parameter('out')} scores with a model on disk into Parquet files",
+            url=url,
+            csv=csv,
+            request_id=request_id,
+            group_pattern=group_pattern,
+            token_file=token_file,
+        )
         from candor.commands.scoring import score_folder
 
         return score_folder(
@@ -105,17 +108,16 @@ def predict(
             tags=named,
         )
     if engine != "process":
-        raise WrongUse(
-            f"{parameter('engine', 'ray')} scores a folder into parts; say where with "
-            f"{parameter('out')}"
+        unused(f"a folder is scored into parts; say where with {parameter('out')}", engine=engine)
+    if url is not None:
+        unused(f"the server that {parameter('url')} names has its own", store=store)
+    else:
+        unused(
+            f"no server is asked; name it with {parameter('url')}",
+            request_id=request_id,
+            group_pattern=group_pattern,
+            token_file=token_file,
         )
-    if url is not None and store is not None:
-        raise WrongUse(
-            f"{parameter('store')} is for a model on disk, {parameter('url')} for a server"
-        )
-    if url is None and (request_id or group_pattern or token_file):
-        of_server = ", ".join(map(parameter, ("request_id", "group_pattern", "token_file")))
-        raise WrongUse(f"{of_server} are for a server; name it with {parameter('url')}")
     files = image_files(map(Path, images))
     if request_id is not None:
         require_distinct(files, request_id)

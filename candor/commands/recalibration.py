@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from calibration.wording import parameter
-from candor.commands.options import FilePath, Place, Within, WrongUse, open_ledger, open_store
+from candor.commands.options import (
+    FilePath,
+    Place,
+    Within,
+    WrongUse,
+    open_ledger,
+    open_store,
+    unused,
+)
 from candor.commands.verb import verb
 
 if TYPE_CHECKING:
@@ -79,6 +87,8 @@ def recalibrate(
     if (canary is not None) + shadow + preview > 1:
         preview_, canary_, shadow_ = map(parameter, ("preview", "canary", "shadow"))
         raise WrongUse(f"give only one of {preview_}, {canary_} and {shadow_}")
+    if preview:
+        unused("a preview publishes nothing", accept_harm=accept_harm)
     with open_ledger(ledger, reading=preview) as answers:
         opened = open_store(store)
         with bars() as progress:

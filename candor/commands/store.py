@@ -6,7 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from candor.commands.options import Place, Version, WrongUse, open_store, version_number
+from candor.commands.options import (
+    Place,
+    Version,
+    WrongUse,
+    open_store,
+    require_model,
+    version_number,
+)
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
 
@@ -186,6 +193,7 @@ def history(model: str, *, alias: str | None = None, store: Place | None = None)
     from candor.terminal.store import history_table
 
     opened = open_store(store)
+    require_model(opened, model)
     events = [event for event in opened.state(model).events if alias in (None, event.alias)]
     nothing = f"{model} has no history in {opened.storage.address}."
     return PlainResult(

@@ -17,8 +17,10 @@ from candor.commands.options import (
     open_ledger,
     open_store,
     read_token,
+    require_model,
     said,
     settings,
+    unused,
     web_address,
 )
 from candor.commands.verb import verb
@@ -115,9 +117,10 @@ def promote(
     from candor.commands.rollout import wait_for
     from model_store.store.canary import promote_version
 
-    if not wait and (url or token_file is not None or limit != _LIMIT_S):
-        names = ", ".join(map(parameter, ("url", "limit", "token_file")))
-        raise WrongUse(f"{names} are for {parameter('wait', True)}")
+    if not wait:
+        other = None if limit == _LIMIT_S else limit
+        asking = f"servers are asked with {parameter('wait', True)}"
+        unused(asking, url=url or None, limit=other, token_file=token_file)
     servers = [web_address(each) for each in ([url] if isinstance(url, str) else url)]
     opened = open_store(store)
     notes = require_ledger_agrees(opened.read(model, version), ledger)
@@ -203,8 +206,8 @@ def alias(
 
     if remove and version is not None:
         raise WrongUse(f"give a VERSION or {parameter('remove', True)}, not both")
-    if why is not None and version is None and not remove:
-        raise WrongUse(f"{parameter('why')} is for a change; give a VERSION")
+    if version is None and not remove:
+        unused("nothing changes; give a VERSION", why=why)
     opened = open_store(store)
     if remove:
         chosen = opened.remove_alias(model, name, why=said(why))
@@ -303,14 +306,12 @@ def samples(
         images: Files that take the place of all samples.
         clear: Remove the samples.
     """
-    from model_store.errors import NotInStore
     from model_store.store.samples import Sample, read_samples, write_samples
 
     if images and clear:
         raise WrongUse(f"give files or {parameter('clear', True)}, not both")
     opened = open_store(store)
-    if model not in opened.models():
-        raise NotInStore(f"there is no model '{model}' in {opened.storage.address}")
+    require_model(opened, model)
     if images or clear:
         found = [Sample(file.name, file.read_bytes()) for file in images or ()]
         write_samples(opened.storage, model, found)
@@ -376,6 +377,8 @@ def _removable(
     from monitoring.ledger.versions import versions_since
     from monitoring.maintenance.clock import last_use_ns
 
+    if model is not None:
+        require_model(store, model)
     names = [model] if model is not None else store.models()
     answering: dict[str, set[int]] = {name: set() for name in names}
     if settings(ledger=ledger).ledger_url is not None:

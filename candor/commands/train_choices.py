@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from calibration.strict_json import read_json
 from calibration.wording import parameter
-from candor.commands.options import FilePath, WrongUse, settings
+from candor.commands.options import FilePath, WrongUse, settings, unused
 from training.choices import weights_of
 from training.load_options import LoadOptions, options_of
 
@@ -56,6 +56,8 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
     """Return `choices` over the defaults, or over those of the digits. Raises WrongUse."""
     from pydantic import ValidationError
 
+    from training.losses import LossSettings
+    from training.losses.objective import strength
     from training.networks.backbones import find_weights
     from training.runs.config import TrainConfig, offline_config
 
@@ -66,6 +68,8 @@ def chosen_config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfi
     except ValidationError as error:
         problems = (": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
         raise WrongUse("; ".join(problems)) from error
+    if {"beta", "loss"} <= choices.keys() and strength(config.loss, LossSettings()) is None:
+        unused(f"no part of the loss {config.loss} has one", beta=config.beta)
     if "weights" in choices:
         return config
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from calibration.wording import counted, parameter
-from candor.commands.options import DEFAULT_URL, FilePath, WrongUse, read_token, web_address
+from candor.commands.options import DEFAULT_URL, FilePath, WrongUse, read_token, unused, web_address
 from candor.predictions.image_files import FileIdRule
 from candor.terminal.console import note
 from candor.terminal.verb_result import PlainResult
@@ -27,7 +27,7 @@ def feedback(
     group: str | None = None,
     early: bool = False,
     model: str | None = None,
-    request_id: FileIdRule = FileIdRule.FILENAME,
+    request_id: FileIdRule | None = None,
     url: str = DEFAULT_URL,
     token_file: FilePath | None = None,
 ) -> PlainResult:
@@ -60,6 +60,7 @@ def feedback(
             'A|B|C' or '*' for all.
         group: Column of the patient, of answers that were served without one (default: one that is
             called so); none if each answer stands alone.
+        request_id: What of a path is the request id: the file's name (filename), or all of it.
         early: The labels come before their answers: it is no failure if all wait.
         model: Model of rows that name an answer by file or request_id (default: the only one).
     """
@@ -69,9 +70,15 @@ def feedback(
         raise WrongUse(
             f"give either a file, or {parameter('prediction_id')} with {parameter('label')}"
         )
-    if prediction_id is not None and any((findings, group, model, early)):
-        of_file = ", ".join(map(parameter, ("findings", "group", "model", "early")))
-        raise WrongUse(f"{of_file} are for a file; {parameter('prediction_id')} names one answer")
+    if prediction_id is not None:
+        unused(
+            f"{parameter('prediction_id')} names one answer, and there is no table",
+            findings=findings,
+            group=group,
+            model=model,
+            early=early,
+            request_id=request_id,
+        )
     with Client(
         web_address(url), token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S
     ) as client:
@@ -83,7 +90,7 @@ def feedback(
                 findings=findings,
                 group=group,
                 model=model,
-                rule=request_id,
+                rule=request_id or FileIdRule.FILENAME,
                 early=early,
             )
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])

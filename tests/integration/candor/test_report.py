@@ -50,3 +50,5 @@ def test_a_report_of_a_server_is_that_of_its_ledger(places: tuple[list[str], lis
     assert run("nowhere", *server).exit_code == 1
     assert run("chest", *server, *ledger).exit_code == 2
     assert run("chest", "--url", "127.0.0.1").exit_code == 2
+    for where in places:
+        assert "--gap: name one finding by --finding" in run("chest", "--gap", "0.1", *where).output

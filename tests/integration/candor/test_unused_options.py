@@ -21,9 +21,20 @@ URL = ("--url", "http://127.0.0.1:9")
         ("predict", "a.png", "--model", "store/tiny/1", "--version", "2"),
         ("feedback", "--prediction-id", "01a2", "--label", "ill", "--model", "tiny"),
         ("feedback", "--prediction-id", "01a2", "--label", "ill", "--early"),
+        ("feedback", "--prediction-id", "01a2", "--label", "ill", "--request-id", "path"),
         ("calibrate", "a.csv", "--apply", "c.json", "--to", "b.csv", "--out", "folder"),
         ("calibrate", "classes.csv", "--threshold", "youden", "--out", "scored"),
         ("calibrate", "findings.csv", "--findings", "*", "--allow-label-changes"),
+        ("calibrate", "findings.csv", "--findings", "*", "--exclusive"),
+        ("calibrate", "findings.csv", "--findings", "*", "--normalize"),
+        ("calibrate", "classes.csv", "--scores", "p_*", "--confidence", "p_a"),
+        ("calibrate", "classes.csv", "--logits", "--normalize"),
+        ("calibrate", "confidence.csv", "--positive", "a"),
+        ("calibrate", "confidence.csv", "--logits"),
+        ("calibrate", "correct.csv", "--correct", "correct", "--label", "correct"),
+        ("train", "digits", "--loss", "ce", "--beta", "3"),
+        ("import", "a.onnx", "--group", "site"),
+        ("recalibrate", "tiny", "--preview", "--accept-harm"),
         ("traffic", "--store", "store", "--once"),
         ("models", "gc", "--dry-run", "--yes", "--ledger", "off"),
         ("experiment", "figure", "3", "--data", "digits", "--out", "scored"),
@@ -43,6 +54,8 @@ def test_an_option_that_does_nothing_is_refused(
     Path("a.png").touch()
     Path("classes.csv").write_text("label,p_a,p_b\n" + "a,0.8,0.2\nb,0.3,0.7\n" * 40)
     Path("findings.csv").write_text("x,p_x\n" + "1,0.8\n0,0.3\n" * 40)
+    Path("confidence.csv").write_text("label,predicted,confidence\n" + "a,a,0.8\nb,a,0.7\n" * 40)
+    Path("correct.csv").write_text("correct,confidence\n" + "1,0.8\n0,0.7\n" * 40)
     done = candor_here(*named)
     assert done.exit_code == 2, done.output
     assert not Path("scored").exists()

@@ -87,7 +87,10 @@ def test_every_parameter_of_every_verb_is_told() -> None:
         (lambda: candor.report("chest", gap=0.9), r"gap: got 0.9; expected 0.02 to 0.5"),
         (lambda: candor.import_model("model.onnx", pixels="Unit"), "expected imagenet, unit"),
         (lambda: candor.import_model("model.onnx", size="7"), "size: got '7'"),
-        (lambda: candor.promote("chest", 1, url=["http://a"]), "are for wait=True"),
+        (
+            lambda: candor.promote("chest", 1, url=["http://a"]),
+            "url: servers are asked with wait=True",
+        ),
         (lambda: candor.recalibrate("chest", canary=0.1, shadow=True), "only one of preview"),
     ],
 )
@@ -104,7 +107,7 @@ def test_errors_say_what_to_do_in_python(
 def test_the_same_sentence_names_options_in_the_shell() -> None:
     words = {
         ("report", "chest", "--window", "all", "--since", "3d"): "give either --window or --since",
-        ("promote", "chest", "1", "--url", "http://a"): "are for --wait",
+        ("promote", "chest", "1", "--url", "http://a"): "--url: servers are asked with --wait",
         ("import", "model.onnx", "--size", "7"): "--size: got '7'",
     }
     for typed, says in words.items():
