@@ -89,7 +89,7 @@ def import_model(
         )
     group, pattern = reading.get("group"), reading.get("group_pattern")
     if data is None:
-        of_data = f"it is about labeled images: give {parameter('data')}, too"
+        of_data = f"there are no labeled images; give {parameter('data')}"
         unused(of_data, group=group, group_pattern=pattern)
     cropped = resize not in (None, "stretch", "crop")
     outputs = output.split(",") if isinstance(output, str) else output or ()
