@@ -43,10 +43,13 @@ def numbers(cells: Sequence[Any], column: str, first: int = 1) -> FloatArray:
     Raises PredictionsRefused for text.
     """
     try:
-        return np.array(["nan" if cell is None else cell for cell in cells], dtype=np.float64)
+        read = np.array(["nan" if cell is None else cell for cell in cells], dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        read = [_number(cell, column, row) for row, cell in enumerate(cells, first)]
-        return np.array(read, dtype=np.float64)
+        read = np.empty((0, 0))
+    if read.ndim == 1:  # else some are text, or lists
+        return read
+    found = [_number(cell, column, row) for row, cell in enumerate(cells, first)]
+    return np.array(found, dtype=np.float64)
 
 
 def marks(cells: Sequence[Any], column: str) -> FloatArray:

@@ -201,6 +201,9 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "a.csv", text(["probabilities", "label"],
                       [[f'"{dict(zip(NAMES, p, strict=True))}"', NAMES[y]]
                        for p, y in zip(P.tolist(), Y, strict=True)]), "no list of scores in JSON"),
+    "lists in lists": (
+        "a.ndjson", "".join(f'{{"probabilities": [{row}], "label": {y}}}\n'
+                            for row, y in zip(P.tolist(), Y, strict=True)), "is no number"),
     "scores of nobody's contract": (
         "a.csv", text([*(f"score_{n}" for n in NAMES), "label"], by_name()), "--scores 'score_"),
     "classes that labels spell otherwise": (
