@@ -34,6 +34,7 @@ from serving.inference.batcher import Image
 
 CPU_S: Final = 10.0  # of processor time, for one image
 PIXEL_BYTES: Final = 8  # of a share, for each pixel of the largest image: 512 MiB by default
+LARGE_BYTES: Final = 96 * 2**20  # of an idle process; a fresh one is smaller
 IDLE_S: Final = 10.0  # after which all processes but one are ended
 
 
@@ -217,13 +218,18 @@ class Decoder:
             self._idle.remove(process)
 
     def _retire(self) -> None:
-        """End what has been idle for long; the one that was used last stays."""
+        """End what has been idle for long; the one that was used last stays, or a fresh one if it
+        has grown.
+        """
         self._retiring = None
         since_s = time.monotonic() - IDLE_S
-        for process in [each for each in self._idle[:-1] if each.used_s < since_s]:
-            self._idle.remove(process)
-            process.kill()
-        if self.count > 1:
+        for process in [each for each in self._idle if each.used_s < since_s]:
+            if process is not self._idle[-1] or process.memory_bytes > LARGE_BYTES:
+                self._idle.remove(process)
+                process.kill()
+        if not self.count:
+            self._warming = asyncio.ensure_future(self.warm_up())
+        elif self._busy or any(each.used_s >= since_s for each in self._idle):
             self._retiring = asyncio.get_running_loop().call_later(IDLE_S, self._retire)
 
     def _longest_s(self, asked_s: float | None) -> float:

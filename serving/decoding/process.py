@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
@@ -135,13 +137,23 @@ class DecodingProcess(asyncio.Protocol):
         if (reply or {}).get("kind") != READY:
             process.close()
             raise DecoderUnavailable("no decoding process stays alive here.")
-        if watch is not None:
-            process._standing_bytes += watch.memory_bytes
+        process._standing_bytes += process.memory_bytes
         return process
 
     @property
     def pid(self) -> int:
         return int(self._process.pid)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory; 0 if the system does not tell."""
+        if self._watch is not None:
+            return self._watch.memory_bytes
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * resource.getpagesize()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's have no base in common

@@ -48,7 +48,7 @@ from serving.deployment.store_watcher import StoreWatcher
 from serving.http.pipeline import InferencePipeline
 from serving.http.prediction import PredictionApp
 from serving.inference.answer import AuditSampler
-from serving.inference.freed_memory import keep_returning_memory
+from serving.inference.freed_memory import keep_returning_memory, share_freed_memory
 from serving.inference.metrics import ServingMetrics
 from serving.inference.prediction import ScopePolicy
 from serving.inference.predictor import Predictor, open_predictor
@@ -80,6 +80,7 @@ def serve(settings: Settings) -> int:
     """
     start(settings)
     allow_many_connections()
+    share_freed_memory()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return run(_serve(settings, listener))
 
