@@ -58,6 +58,7 @@ def interpret(
     rows, scores = identity["rows"], values[kept]
     texts = None if truth is None else truth[kept].tolist()
     kind = columns.kind
+    _require_use(options, single=len(names) == 1)
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     if len(names) == 1:
@@ -86,6 +87,16 @@ def interpret(
         notes=notes,
         **identity,
     )
+
+
+def _require_use(options: ReadingOptions, *, single: bool) -> None:
+    """Raise PredictionsRefused for an option that would do nothing."""
+    if single and options.normalize:
+        raise PredictionsRefused(f"{parameter('normalize')}: there is a single column of scores")
+    if options.positive is not None and not single:
+        raise PredictionsRefused(f"{parameter('positive')}: each class has a column of scores")
+    if options.positive is not None and options.classes is not None:
+        raise PredictionsRefused(f"{parameter('positive')}: the second of the classes is, as given")
 
 
 def _labels(table: ColumnTable, columns: TableColumns) -> Texts:

@@ -59,3 +59,23 @@ def test_an_option_that_does_nothing_is_refused(
     done = candor_here(*named)
     assert done.exit_code == 2, done.output
     assert not Path("scored").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "says"),
+    [
+        ("label,p_a,p_b\na,0.8,0.2\n", ("--positive", "a"), "--positive: each class has"),
+        ("label,prob\n1,0.8\n0,0.3\n", ("--normalize",), "--normalize: there is a single"),
+        (
+            "label,prob\n1,0.8\n0,0.3\n",
+            ("--classes", "0,1", "--positive", "1"),
+            "--positive: the second",
+        ),
+    ],
+)
+def test_an_option_for_which_the_table_has_no_use_is_refused(
+    table: str, options: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(table)
+    done = candor_here("calibrate", tmp_path / "a.csv", *options)
+    assert (done.exit_code, says in str(done.exception)) == (1, True)
