@@ -576,7 +576,7 @@ async def test_a_preflight_allows_every_header_that_an_endpoint_declares(
     wanted = [
         "authorization",
         "content-type",
-        *{name for each in ENDPOINTS for name in each.headers},
+        *{each.name for endpoint in ENDPOINTS for each in endpoint.headers},
     ]
     asked = {"Origin": viewer, "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = ", ".join(wanted)
