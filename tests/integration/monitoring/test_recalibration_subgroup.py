@@ -12,7 +12,6 @@ import pytest
 from calibration.calibrators.subgroups import AnswerCalibrators
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.calibration_card import ConformalCard
-from model_store.bundle.card import Card
 from model_store.errors import TagsInvalid
 from model_store.store.changes import retire
 from model_store.store.store import Store
@@ -198,45 +197,24 @@ def test_promises_of_the_subgroup_are_its_own_or_dropped_with_a_word(
 
 
 @pytest.mark.parametrize(
-    ("group", "message"),
-    [("site=Z", "Got 0 labeled answers .* with site=Z"), ("device=X", r"Got 400 .* with device=X")],
+    ("group", "least", "message"),
+    [
+        ("site=Z", 500, "Got 0 labeled answers .* with site=Z"),
+        ("device=X", 500, r"Got 400 .* with device=X"),
+        ("site=A", 100, "No remedy improves"),
+    ],
 )
-def test_too_few_labels_of_the_subgroup_are_refused(
-    scene: MonitoredModel, store: Store, group: str, message: str
+def test_few_labels_of_a_subgroup_and_a_calibrated_one_are_refused(
+    scene: MonitoredModel, store: Store, group: str, least: int, message: str
 ) -> None:
     with pytest.raises(RecalibrationRefused, match=message):
-        recalibrate(scene.ledger, store, "tiny", answer_filter=only(group), min_labels=500)
-
-
-def test_a_calibrated_site_is_left_alone(scene: MonitoredModel, store: Store) -> None:
-    with pytest.raises(RecalibrationRefused, match="No remedy improves"):
-        recalibrate(scene.ledger, store, "tiny", answer_filter=only("site=A"))
+        recalibrate(scene.ledger, store, "tiny", answer_filter=only(group), min_labels=least)
 
 
 def test_what_is_no_subgroup_is_refused() -> None:
     for text in ["", "site", "site=", "=B", "site=B,device=X", "a b=1"]:
         with pytest.raises(TagsInvalid):
             read_group(text)
-
-
-def test_a_calibrated_model_harms_nobody(tmp_path: Path, clock: Clock, store: Store) -> None:
-    card: Card = store.read("tiny").card
-    rng = np.random.default_rng(3)
-    with MonitoredModel(tmp_path / "all.db", clock, card=card) as monitored:
-        honest = rng.normal(0, 3, (1_500, 3))
-        truth = draw(rng, softmax(honest))
-        rows = [
-            row_of(number, each, tags=json.dumps({"site": SITES[number % 8]}))
-            for number, each in enumerate(softmax(2 * honest))
-        ]
-        monitored.serve(*rows)
-        monitored.label(
-            *(
-                FeedbackItem(card.classes[index], each.prediction_id)
-                for index, each in zip(truth, rows, strict=True)
-            )
-        )
-        assert not recalibrate(monitored.ledger, store, "tiny").proposal.harmed
 
 
 def test_the_command_refuses_harm_unless_it_is_accepted_and_repairs_the_sites_alone(
