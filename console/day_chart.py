@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from calibration.bins import BinSums
 from calibration.measures import metrics
 from calibration.wording import in_points, percent
 from console.axis import SHAPES, Axis, Chart, Mark, Plot
@@ -20,7 +19,6 @@ from monitoring.reports.page_data import WHOLE, Span
 
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
 _LEAST = 0.05  # that the plot reaches, so that little error looks little
-_Z90 = 1.645  # standard deviations that 19 of 20 stay under
 FEW_LABELS = 20  # below this a dot is hollow
 
 
@@ -145,16 +143,6 @@ def _from_to(dots: Sequence[Dot]) -> str:
     return span(calendar_day(dots[0].days.first), calendar_day(dots[-1].days.last))
 
 
-def chance_limit(labeled: BinSums) -> float:
-    """The ECE that a calibrated model stays below with a probability of 95 %.
-
-    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi)
-    sum V / n^2.
-    """
-    spread = math.sqrt((1 - 2 / math.pi) * float(labeled.variance.sum())) / labeled.total
-    return metrics.noise_floor(labeled) + _Z90 * spread
-
-
 def _dot(each: Days) -> Dot:
     labeled, gap = each.labeled, metrics.signed_gap_interval(each.labeled)
     return Dot(
@@ -162,7 +150,7 @@ def _dot(each: Days) -> Dot:
         day=(each.first + each.last) / 2,
         ece=metrics.ece(labeled),
         floor=metrics.noise_floor(labeled),
-        limit=chance_limit(labeled),
+        limit=metrics.chance_limit(labeled),
         labels=labeled.total,
         accuracy=metrics.accuracy(labeled),
         gap=metrics.signed_gap(labeled),

@@ -37,8 +37,8 @@ class Forest:
             width=_WIDTH,
             zero=self._x(0.0),
             places=[self._x(end) for end in ends] if known else [],
-            described=f"{signed_points(estimate)} points, "
-            f"{span(signed_points(lower), signed_points(upper))}"
+            described=f"{signed_points(estimate)} points "
+            f"({span(signed_points(lower), signed_points(upper))})"
             if known
             else "not known",
         )

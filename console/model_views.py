@@ -6,20 +6,13 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from starlette.responses import RedirectResponse, Response
-
 from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL
 from console.answer_links import answers_address
-from console.formatting import calendar_day, slices_path
+from console.formatting import calendar_day
 from console.overview import alike, finding_lines, finding_rows, ongoing, verdict_of
-from console.rendering import answer_page, render
-from console.report_document import (
-    findings_report_page,
-    findings_values,
-    report_page,
-    report_values,
-)
+from console.rendering import render
+from console.report_document import report_values
 from console.sections import sections
 from console.tabs import Tabs
 from console.todo import Acting, cases_address, findings_todo, todo
@@ -54,10 +47,12 @@ class PageFrame:
     production: int | None = None
     done: str = ""
 
-    def around(self, report: ReportSummary, here: str) -> dict[str, Any]:
-        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves."""
+    def around(self, report: ReportSummary, here: str, *, query: str = "") -> dict[str, Any]:
+        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves. `query`:
+        what the pages are about, if not the report alone.
+        """
         return {
-            "tabs": self.tabs.of(report.model, self.viewer, here, query=report.query),
+            "tabs": self.tabs.of(report.model, self.viewer, here, query=query or report.query),
             "viewer": self.viewer,
             "acting": self.acting,
             "production": self.production,
@@ -101,7 +96,7 @@ def slices_page(data: PageData, frame: PageFrame = PLAIN) -> str:
 
 
 def findings_page(
-    overview: FindingsReport, gaps: Mapping[str, Sequence[Days]], frame: PageFrame = PLAIN
+    overview: FindingsReport, frame: PageFrame, gaps: Mapping[str, Sequence[Days]]
 ) -> str:
     """Render the findings of a model, as `model_page` renders one of them.
 
@@ -119,7 +114,9 @@ def findings_page(
         alarms=[each for each in overview.findings if each.diagnosis.alarms]
         if frame.viewer.may("admin")
         else [],
-        **_around_findings(overview, frame, "Overview"),
+        **frame.around(
+            overview.findings[0], "Overview", query=urlencode({"version": overview.version})
+        ),
         linked=True,
     )
 
@@ -131,62 +128,8 @@ def _cases(report: ReportSummary) -> str:
     return cases_address(report, named.group, named.since.date)
 
 
-def _around_findings(overview: FindingsReport, frame: PageFrame, here: str) -> dict[str, Any]:
-    query = urlencode({"version": overview.version})
-    tabs = frame.tabs.of(overview.model, frame.viewer, here, query=query)
-    return frame.around(overview.findings[0], here) | {"tabs": tabs}
-
-
-@dataclass(frozen=True)
-class OnePages:
-    """The pages of a model with exclusive classes, or of a finding."""
-
-    data: PageData
-    frame: PageFrame
-
-    @property
-    def title(self) -> str:
-        return self.data.report.title
-
-    def page(self, *, unfolded: bool) -> str:
-        return model_page(self.data, self.frame, unfolded=unfolded)
-
-    def slices(self, _query: Mapping[str, str]) -> Response:
-        return answer_page(slices_page(self.data, self.frame))
-
-    def report(self) -> dict[str, Any]:
-        report, paper = self.data.report, "sections/paper.html.jinja"
-        filed = {"of": report, "asked": report.named, "paper": paper}
-        return report_values(self.data) | self.frame.around(report, "Report") | filed
-
-    def file(self) -> str:
-        return report_page(self.data, opened_by=self.frame.viewer.name)
-
-
-@dataclass(frozen=True)
-class EveryPages:
-    """The same of all findings of a model: a table of them; slices are those of the worst one."""
-
-    overview: FindingsReport
-    frame: PageFrame
-    gaps: Mapping[str, Sequence[Days]]
-
-    @property
-    def title(self) -> str:
-        return self.overview.model
-
-    def page(self, *, unfolded: bool) -> str:
-        return findings_page(self.overview, self.gaps, self.frame)
-
-    def slices(self, query: Mapping[str, str]) -> Response:
-        asked = {**query, "finding": self.overview.findings[0].finding}
-        address = f"{slices_path(self.overview.model)}?{urlencode(asked)}"
-        return RedirectResponse(address, status_code=303)
-
-    def report(self) -> dict[str, Any]:
-        found, paper = self.overview, "sections/findings_paper.html.jinja"
-        filed = {"of": found.findings[0], "asked": {"version": found.version}, "paper": paper}
-        return findings_values(found) | _around_findings(found, self.frame, "Report") | filed
-
-    def file(self) -> str:
-        return findings_report_page(self.overview, opened_by=self.frame.viewer.name)
+def filed_page(found: PageData | FindingsReport, frame: PageFrame) -> str:
+    """Render the report as a tab, to be printed."""
+    values = report_values(found)
+    around = frame.around(values["of"], "Report", query=urlencode(values["asked"]))
+    return render("filed.html", **values | around, opened_by=frame.viewer.name)

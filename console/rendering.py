@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 from calibration.wording import counted, in_points, percent, probability, signed_points
 from console import formatting
 from console.reader import reader
+from console.terms import explained
 from model_store.bundle.card import NO_PROMISE
 from model_store.bundle.diagram import drawing_rules, environment_of
 from monitoring.diagnosis import phrases
@@ -63,6 +64,7 @@ FILE_HEADERS: Final = PAGE_HEADERS | {  # of a file that can do nothing where a 
     "sandbox"
 }
 _FILTERS = (
+    explained,
     counted,
     percent,
     in_points,

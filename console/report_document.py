@@ -20,33 +20,31 @@ _LOOKED: Final = 6  # of what happened, the latest
 _NOT_LOOKED: Final = (SETTINGS, STARTED, TAGS)
 
 
-def report_page(data: PageData, *, opened_by: str = "") -> str:
+def report_page(found: PageData | FindingsReport, *, opened_by: str = "") -> str:
     """Render the document, two sheets of A4. Its figures are those of the time of writing.
 
     `opened_by`: who asked for it.
     """
-    return render("report.html", **report_values(data), opened_by=opened_by)
+    return render("report.html", **report_values(found), opened_by=opened_by)
 
 
-def report_values(data: PageData) -> dict[str, Any]:
-    values = sections(data)
+def report_values(found: PageData | FindingsReport) -> dict[str, Any]:
+    """The values of the document: of classes or one finding, or a table of all findings."""
+    if isinstance(found, PageData):
+        values, of, paper = sections(found), found.report, "paper"
+        title, asked, since = of.title, of.named, values["since"]
+    else:
+        values, of, paper = finding_rows(found), found.findings[0], "findings_paper"
+        title, asked = found.model, {"version": str(found.version)}
+        since = EACH_SINCE if any(each.since_s for each in found.findings) else ""
     return values | {
-        "period": values["since"] or _period(data.report, data.since_day),
-        "looked": looked(data.entries),
-    }
-
-
-def findings_report_page(overview: FindingsReport, *, opened_by: str = "") -> str:
-    return render("findings_report.html", **findings_values(overview), opened_by=opened_by)
-
-
-def findings_values(overview: FindingsReport) -> dict[str, Any]:
-    return finding_rows(overview) | {
+        "of": of,
+        "title": title,
+        "asked": asked,
+        "paper": f"sections/{paper}.html.jinja",
         "linked": False,
-        "period": EACH_SINCE
-        if any(each.since_s for each in overview.findings)
-        else _period(overview.findings[0], overview.since_day),
-        "looked": looked(overview.entries),
+        "period": since or _period(of, found.since_day),
+        "looked": looked(found.entries),
     }
 
 

@@ -92,7 +92,8 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
     sets `find`, the address of the answers behind a figure.
     """
     report = data.report
-    dots, marks, drift = day_dots(data.days), marks_of(data), report.drift
+    affected, others = day_dots(data.affected), day_dots(data.others)
+    dots, marks, drift = affected if others else day_dots(data.days), marks_of(data), report.drift
     scale = scale_of(each.bins for each in _drawn(report))
     said = terms(report.finding)
     drawn = [
@@ -124,8 +125,8 @@ def sections(data: PageData, *, is_live: bool = False) -> dict[str, Any]:
         "who": who(report.diagnosis),
         "affected_filter": filter_of(_affected(report.diagnosis)),
         "others_filter": filter_of_others(_affected(report.diagnosis)),
-        "affected": (affected := day_dots(data.affected)),
-        "others": (others := day_dots(data.others)),
+        "affected": affected,
+        "others": others,
         "gap_chart": gap_chart(affected, marks, gap=said.gap, others=others, zoom=data.span),
         "zoom": zoom_of(data) if is_live else None,
         "is_live": is_live,

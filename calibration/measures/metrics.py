@@ -15,6 +15,7 @@ import numpy.typing as npt
 from calibration.bins import BinSums, FloatArray, chunks
 
 Z95 = 1.959963984540054
+_ONE_SIDED_95 = 1.645  # standard deviations
 SMALLEST = float(np.finfo(np.float64).eps)  # counts for 0 in a logarithm, as in scikit-learn
 _SINGLE = 4e-8  # what single precision leaves of a probability: half of its last bit, and some more
 
@@ -86,12 +87,24 @@ def noise_floor(sums: BinSums) -> float:
     return _ratio(math.sqrt(2 / math.pi) * float(np.sqrt(sums.variance).sum()), sums.total)
 
 
+def chance_limit(sums: BinSums) -> float:
+    """The ECE that a calibrated model stays below with a probability of 95 %.
+
+    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi)
+    sum V / n^2.
+    """
+    return noise_floor(sums) + _ONE_SIDED_95 * _chance_spread(sums)
+
+
+def _chance_spread(sums: BinSums) -> float:
+    return _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
+
+
 def ece_z(sums: BinSums) -> float:
     """By how much the ECE exceeds its noise floor, in standard deviations of a calibrated model's:
     sqrt((1 - 2/pi) sum V) / N.
     """
-    spread = _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
-    return _ratio(ece(sums) - noise_floor(sums), spread)
+    return _ratio(ece(sums) - noise_floor(sums), _chance_spread(sums))
 
 
 def ece_interval(

@@ -101,7 +101,7 @@ def _of_ledger(
     gap: float | None,
 ) -> "Report | FindingsReport":
     """Read a report, and write it to `html` if that is a file."""
-    from console.report_document import findings_report_page, report_page
+    from console.report_document import report_page
     from monitoring.reports.findings import findings_report, is_of_one
     from monitoring.reports.page_data import read_page_data
     from monitoring.reports.report import only_model
@@ -120,7 +120,7 @@ def _of_ledger(
             found, page = data.report, partial(report_page, data)
         else:
             found = findings_report(opened, name, version=version, window=chosen)
-            page = partial(findings_report_page, found)
+            page = partial(report_page, found)
     if html is not None:
         Path(html).write_text(page(), encoding="utf-8")
     return found

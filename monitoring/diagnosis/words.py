@@ -330,7 +330,7 @@ def harmed_by(remedy: TriedRemedy) -> list[str]:
 def _changes(effects: Iterable[GroupEffect]) -> list[str]:
     return [
         f"{group_words(each.group)} "
-        f"({signed_points(each.before)} to {signed_points(each.after)} points)"
+        f"({signed_points(each.before)} → {signed_points(each.after)} points)"
         for each in effects
     ]
 

@@ -9,6 +9,7 @@ from calibration.calibrators.remedies import REMEDIES, title_of
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.groups import ALL
 from calibration.diagnosis.remedies import FEWEST_OF_GROUP
+from calibration.measures.metrics import chance_limit
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import counted, percent, points
 from monitoring.diagnosis.phrases import group_words
@@ -66,7 +67,7 @@ class RecalibrationPreview:
         """What becomes of each group: the mended first, then those that get worse; of these, whom
         the remedy changes, then the largest change.
         """
-        order, found = list(Fate), [(fate_of(each), each) for each in self.proposal.effects]
+        order, found = list(Fate), [(self._fate(each), each) for each in self.proposal.effects]
 
         def place(each: tuple[Fate, GroupEffect]) -> tuple[int, bool, float]:
             fate, effect = each
@@ -75,12 +76,23 @@ class RecalibrationPreview:
 
         return sorted(found, key=place)
 
+    def _fate(self, effect: GroupEffect) -> Fate:
+        """That of a group; of those whom the headline names, what the headline says."""
+        fate, named = fate_of(effect), self.proposal.group or AnswerGroup(ALL)
+        if fate in (Fate.WORSE, Fate.UNCHANGED) or effect.group != named:
+            return fate
+        return Fate.MENDED if self.mends else Fate.MOVED
+
     @property
     def mends(self) -> bool:
         """Whether an error beyond chance is halved, or no more than chance is left of it."""
-        before, after = self.proposal.before, self.proposal.after
-        erred = before.ece > before.noise_floor
-        return erred and after.ece <= max(before.ece / 2, after.noise_floor)
+        before, after = self.proposal.before.ece, self.proposal.after.ece
+        erred = before > chance_limit(self._sums(self.proposal.served))
+        return erred and after <= max(before / 2, self._limit)
+
+    @property
+    def _limit(self) -> float:
+        return chance_limit(self._sums(self.proposal.probabilities))
 
     @property
     def headline(self) -> str:
@@ -116,7 +128,7 @@ class RecalibrationPreview:
         return (
             f"Calibration error (ECE) {percent(before.ece)} → {percent(after.ece)} on "
             f"{counted(self.proposal.held_out, 'label')} that it has not seen; chance alone makes "
-            f"{percent(after.noise_floor)}. {self.changes}{none}{rest}"
+            f"up to {percent(self._limit)}. {self.changes}{none}{rest}"
         )
 
     @property
@@ -150,11 +162,11 @@ class RecalibrationPreview:
 
     @property
     def served(self) -> list[ReliabilityBin]:
-        return self._reliability(self.proposal.served)
+        return reliability(self._sums(self.proposal.served))
 
     @property
     def recalibrated(self) -> list[ReliabilityBin]:
-        return self._reliability(self.proposal.probabilities)
+        return reliability(self._sums(self.proposal.probabilities))
 
     @property
     def notes(self) -> list[str]:
@@ -166,9 +178,9 @@ class RecalibrationPreview:
         """What a person must accept before it is published, each a sentence."""
         return [_sentence(each) for each in _warnings(self.done)]
 
-    def _reliability(self, probabilities: FloatArray) -> list[ReliabilityBin]:
+    def _sums(self, probabilities: FloatArray) -> BinSums:
         claimed = self.proposal.claim.stated(probabilities, self.proposal.true_classes)
-        return reliability(BinSums.from_predictions(*claimed))
+        return BinSums.from_predictions(*claimed)
 
 
 def _notes(done: Recalibration) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from calibration.calibrators.temperature import sigmoid
-from console.report_document import findings_report_page
+from console.report_document import report_page
 from monitoring.feedback import FeedbackItem
 from monitoring.reports.findings import findings_report
 from tests.builders.answers import prediction_id
@@ -33,7 +33,7 @@ def test_no_figure_is_cut_off(tmp_path: Path, browser: Browser) -> None:
         for number, row in enumerate(np.where(logits > -1, "present", "absent").tolist()):
             said = dict(zip(NAMES, row, strict=True))
             chest.label(FeedbackItem("", prediction_id(number), findings=said))
-        document = findings_report_page(findings_report(chest.ledger, card.name))
+        document = report_page(findings_report(chest.ledger, card.name))
     modes = (("screen", 390), ("screen", 820), ("screen", 1200), ("print", PAPER_PX))
     with open_page(browser) as page:
         page.set_content(document)

@@ -24,6 +24,8 @@ PATHS = {  # by what stands in `action`
 }
 PATHS_OF_PAGES = {  # of templates that set `path`
     "label.html": "/label/tiny",
+    "acknowledge.html": "/models/tiny/report/page",
+    "doubtful.html": "/slices/tiny",
     "versions.html": "/versions/tiny",
     "recalibrate.html": "/recalibrate/tiny",
 }

@@ -78,7 +78,7 @@ async def test_what_was_previewed_is_published_though_labels_keep_coming(
     sentence = history.json()["events"][-1]["sentence"]
     assert "Version 2 was published by eve" in sentence
     assert "Why: too <sure>." in sentence
-    promised = re.findall(r"\(ECE\) ([\d.]+ %) → ([\d.]+ %)", page)
+    promised = re.findall(r"\(<dfn[^>]+>ECE</dfn>\) ([\d.]+ %) → ([\d.]+ %)", page)
     assert promised == re.findall(r"the ECE is ([\d.]+ %) before and ([\d.]+ %) after", sentence)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
+from calibration.measures import metrics
 from console.axis import NARROW, WIDE, Chart, Mark
-from console.day_chart import chance_limit, day_chart, day_dots, gap_chart
+from console.day_chart import day_chart, day_dots, gap_chart
 from monitoring.ledger.days import Days
 
 
@@ -46,7 +47,7 @@ def shape_places(svg: ET.Element) -> list[float]:
 def test_chance_ends_where_a_calibrated_model_is_on_nineteen_days_of_twenty() -> None:
     # V = 25: floor .7979 * 5 / 100, spread .6028 * 5 / 100
     one = BinSums.from_predictions([0.5] * 100, [True] * 100)
-    assert chance_limit(one) == pytest.approx(0.03989 + 1.645 * 0.03014, abs=1e-4)
+    assert metrics.chance_limit(one) == pytest.approx(0.03989 + 1.645 * 0.03014, abs=1e-4)
 
 
 def test_the_chart_puts_each_day_and_event_where_it_belongs() -> None:
