@@ -30,6 +30,7 @@ def report_page(found: PageData | FindingsReport, *, opened_by: str = "") -> str
 
 def report_values(found: PageData | FindingsReport) -> dict[str, Any]:
     """The values of the document: of classes or one finding, or a table of all findings."""
+    of: ReportSummary
     if isinstance(found, PageData):
         values, of, paper = sections(found), found.report, "paper"
         title, asked, since = of.title, of.named, values["since"]
