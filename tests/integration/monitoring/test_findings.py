@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from calibration.drift.state import DriftSettings
-from console.report_document import findings_values
+from console.report_document import report_values
 from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.drift import watch
 from monitoring.drift.source_change import change_sources
@@ -175,7 +175,7 @@ def test_a_report_reads_no_more_than_this_for_each_finding(monitored: MonitoredM
     assert len(said) <= 38 * len(FINDINGS)
     first, *others = overview.findings
     broken = replace(first, since_s=1e9, elsewhere=first.measures)
-    values = findings_values(replace(overview, findings=(broken, *others)))
+    values = report_values(replace(overview, findings=(broken, *others)))
     assert "affected" in values["period"]
     marked = ["affected" in row.figures[0][1] for row in values["rows"]]
     assert marked == [True, False, False]
