@@ -12,8 +12,8 @@ TERMS: Final = {
     "canary": "A version that answers a share of the requests before it is put into production.",
     "confidence minus accuracy": "Above 0, the model is more confident than it is right.",
     "cross-validation": "Each part of the labels is predicted by a fit on the other parts.",
-    "ECE": "Expected calibration error: the mean distance of confidence from accuracy, over 15 "
-    "ranges of confidence.",
+    "ECE": "Expected calibration error: the mean distance of what the model says from what labels "
+    "show, over 15 ranges.",
     "interval": "Where the true figure lies, by these labels; 95 %: in 19 of 20 such intervals.",
     "negative log-likelihood": "How surprised the model is by what labels say; less is better.",
     "net benefit": "Cases found, less false alarms at the price that the threshold gives them.",
