@@ -71,12 +71,6 @@ class Answers:
     unread: int = 0
     of_one: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("confidence", "predicted", "correct", *_OPTIONAL):
-            given = getattr(self, name)
-            if given is not None and len(given) != len(self.served_s):
-                raise ValueError(f"{name} has {len(given)} rows, served_s {len(self.served_s)}")
-
     def __len__(self) -> int:
         return len(self.served_s)
 
@@ -99,8 +93,6 @@ class Answers:
     def labeled(self) -> "Answers":
         return self.rows(np.flatnonzero(self.correct >= 0))
 
-
-_OPTIONAL = ("patient", "drawn", "first_correct", "probabilities", "label", "second", "doubtful")
 
 BLOCKS: Final = 26
 _EQUAL = 24  # the newest of these is cut in three, since what began lately matters most

@@ -95,7 +95,6 @@ class Deviation:
     since: Since
     until: float | None
     course: Course
-    shape: Shape
     inside: Figures
     rest: Figures | None
     others: tuple[AnswerGroup, ...] = ()

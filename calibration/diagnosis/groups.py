@@ -7,7 +7,7 @@ that the prior weights of all hypotheses sum to at most 1.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -64,15 +64,13 @@ def _of_tag(key: str, tag: Tag) -> Key:
     return _seen(f"{TAG}{key}", codes, (*tag.names, UNKNOWN))
 
 
-def named(group: AnswerGroup) -> AnswerGroup:
-    """The group without the answers whose tag is not known."""
-    return replace(group, values=tuple(each for each in group.values if each != UNKNOWN))
-
-
 def tagged(group: AnswerGroup) -> AnswerGroup | None:
     """The tag's part of a group, for which a calibrator can be chosen; None if there is none."""
-    parts = [named(each) for each in (group, group.within) if each and each.key.startswith(TAG)]
-    return next((replace(each, within=None) for each in parts if each.values), None)
+    for each in (group, group.within):
+        known = tuple(value for value in each.values if value != UNKNOWN) if each else ()
+        if each and known and each.key.startswith(TAG):
+            return AnswerGroup(each.key, known)
+    return None
 
 
 def _seen(name: str, codes: IntArray, names: tuple[str, ...]) -> Key:

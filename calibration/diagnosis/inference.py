@@ -27,6 +27,7 @@ from calibration.diagnosis.outcome import Outcome, corrected_labels, outcome_of,
 from calibration.diagnosis.planner import find_questions, open_questions, telling_apart
 from calibration.diagnosis.remedies import FEWEST_ROWS, Treated, remedies_of
 from calibration.diagnosis.search import STRONG, Explanation
+from calibration.diagnosis.selection import affected as affected_by
 from calibration.diagnosis.selection import missing_labels, selection
 from calibration.diagnosis.sources import coding, followed, label_sources, noise
 from calibration.measures.estimates import IntervalEstimate
@@ -112,7 +113,8 @@ def _rivals(
         found.append(mix)
     if first is not None:
         affected = _affected(course, 0)
-        found.append(noise(course.outcome, affected, _time_of(course, first)))
+        when = affected_by(course.served, replace(first, group=AnswerGroup(ALL)))
+        found.append(noise(course.outcome, affected, when))
         weight = course.outcome.stream.weight
         of_input = changed_input(answers, first, course.served, weight, affected)
         of_labels = label_sources(course.served, weight, first, affected)
@@ -125,12 +127,6 @@ def _affected(course: _Course, number: int) -> BoolArray:
     rows = np.zeros(len(course.served), bool)
     rows[course.dates[number].affected] = True
     return rows
-
-
-def _time_of(course: _Course, each: Deviation) -> BoolArray:
-    until = math.inf if each.until is None else each.until
-    served_s = course.served.served_s
-    return np.asarray((served_s >= each.since.likeliest) & (served_s <= until))
 
 
 def _bounds(course: _Course) -> IntervalEstimate:
@@ -172,7 +168,6 @@ def _deviation(
         date.since,
         date.until,
         date.course,
-        best.shape,
         _figures(course, date.affected),
         _figures(course, np.flatnonzero(others)) if others.any() else None,
         tuple(each.group(stream) for each in (*finding.twins, *finding.siblings)),

@@ -309,23 +309,11 @@ def _right_ones(
 
 
 def _effect(group: AnswerGroup, gap: list[float], left: list[float], *, looks: int) -> GroupEffect:
-    """From the sums over a group's answers before a remedy, and after it."""
-    n, worth, total, variance = left
-    before = gap[2] / gap[1] if gap[1] else 0.0
-    error = math.sqrt(variance) / worth
-    return effect(group, int(n), before, total / worth, error=error, looks=looks)
-
-
-def effect(
-    group: AnswerGroup, n: int, before: float, after: float, *, error: float, looks: int
-) -> GroupEffect:
-    """A remedy's effect on a group: whether it harms, with `looks` groups looked at in all.
-
-    `error`: the standard error of the gap `after`.
-
-    >>> effect(AnswerGroup("tag:site", ("B",)), 100, 0.01, 0.08, error=0.02, looks=4).harms
-    True
+    """From the sums over a group's answers before a remedy, and after it: whether it harms, with
+    `looks` groups looked at in all.
     """
-    critical = NormalDist().inv_cdf(1 - 0.05 / (2 * max(looks, 1)))
-    harms = abs(after) > abs(before) + _WORSE and abs(after) > critical * error
-    return GroupEffect(group, n, before, after, harms)
+    n, worth, total, variance = left
+    before, after = gap[2] / gap[1] if gap[1] else 0.0, total / worth
+    critical = NormalDist().inv_cdf(1 - 0.05 / (2 * looks)) * math.sqrt(variance) / worth
+    harms = abs(after) > max(abs(before) + _WORSE, critical)
+    return GroupEffect(group, int(n), before, after, harms)

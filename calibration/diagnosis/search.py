@@ -208,7 +208,7 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     if not found:
         tails = [each for each in surprising(left) if each.score >= WEAK]
         part = _part(part, tails) if best.score >= _EVIDENT else _simplest([part, *tails])
-    part = _known(left, _since_break(left, part))
+    part = _since_break(left, part)
     near = [
         each
         for each in hypotheses
@@ -219,13 +219,6 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
     twins += [each for each in near if each.key not in known]
     siblings = tuple(each for each in near if each.key == part.key and _apart(each, best))
     return Explanation(part, tuple(twins[:3]), siblings[:3])
-
-
-def _known(stream: Stream, part: Hypothesis) -> Hypothesis:
-    """The known values of a tag, if any; answers without the tag are found by themselves."""
-    names = () if part.key == ALL else stream.keys[part.key].names
-    known = tuple(each for each in part.values if names[each] != UNKNOWN)
-    return replace(part, values=known or part.values)
 
 
 def _part(whole: Hypothesis, tails: list[Hypothesis]) -> Hypothesis:
@@ -309,8 +302,9 @@ def _merged(stream: Stream, found: list[Explanation]) -> list[Explanation]:
 
 
 def _named(stream: Stream, each: Explanation) -> Explanation:
-    is_everyone = each.best.members(stream).all()
-    return replace(each, best=replace(each.best, key=ALL, values=())) if is_everyone else each
+    if not each.best.members(stream).all():
+        return each
+    return replace(each, best=replace(each.best, key=ALL, values=()))
 
 
 def _alike(stream: Stream, first: Explanation, second: Explanation) -> bool:
@@ -326,8 +320,8 @@ def _alike(stream: Stream, first: Explanation, second: Explanation) -> bool:
 
 def _direction(stream: Stream, each: Hypothesis) -> float:
     rows = each.rows(stream)
-    expected = 1 / (1 + np.exp(-stream.z[rows]))
-    return float(np.sign((stream.weight[rows] * (expected - stream.right[rows])).sum()))
+    gap = sigmoid(stream.z[rows]) - stream.right[rows]
+    return float(np.sign((stream.weight[rows] * gap).sum()))
 
 
 def _union(one: Explanation, other: Explanation) -> Explanation:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from calibration.bins import IntArray, bin_index
+from calibration.bins import IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
 from calibration.diagnosis.facts import Cause, Deviation, Rival, RivalStatus
 from calibration.diagnosis.figures import gap_of
@@ -26,8 +26,6 @@ DUE: Final = "due"  # labels of the newest answers, of which not all have come y
 _HARMLESS = 0.05  # share of labels that may be missing where nothing was found
 _FEWEST_DRAWN = 30
 _BLOCKS = 40
-_COVERED = 0.9  # of a class and bin that speaks for itself
-_BINS = 5
 _MOSTLY = 0.9
 _SMALLEST = 0.02
 _COINCIDE = 0.4  # of the time in which labels are incomplete: an error began at its beginning
@@ -149,15 +147,13 @@ def _by_worst_case(
 ) -> Rival:
     """Suppose that every label that is missing, or due, speaks against the error.
 
-    The error must show in all answers of the group, or in settled ones, or in the settled ones of
-    classes and bins that are covered.
+    The error must show in all answers of the group, or in settled ones.
     """
     gap, missing = deviation.inside.gap.estimate, inside & (answers.correct < 0)
     if not missing.any():
         return _rival(RivalStatus.RULED_OUT)
     supposed = np.where(missing, int(gap > 0), answers.correct)
-    covered = settled & _covered(answers, inside & settled)
-    subsets = (inside, inside & settled, inside & covered)
+    subsets = inside, inside & settled
     left = max(_left(answers, supposed, rows, over=gap > 0) for rows in subsets)
     if left >= STRONG:
         return _rival(RivalStatus.RULED_OUT)
@@ -184,12 +180,3 @@ def _left(answers: Answers, correct: IntArray, rows: BoolArray, *, over: bool) -
         return 0.0
     stream = Stream.of(replace(answers, correct=correct, tags={}).rows(kept))
     return max(group_evidence(stream, np.ones(len(kept), bool), over=over))
-
-
-def _covered(answers: Answers, inside: BoolArray) -> BoolArray:
-    """Which answers (N,) are of a predicted class and bin nearly all of which has labels."""
-    stratum = answers.predicted * _BINS + bin_index(answers.confidence, _BINS)
-    size = len(answers.classes) * _BINS
-    labeled = np.bincount(stratum[inside & (answers.correct >= 0)], minlength=size)
-    absent = np.bincount(stratum[inside & (answers.correct < 0)], minlength=size)
-    return np.asarray((labeled >= _COVERED * (labeled + absent))[stratum])

@@ -49,7 +49,6 @@ OF_RIGHT: Final = "second_reading_of_right"
 _MOST = 0.25  # share of wrong labels that readers are believed to give
 _CLEAR = math.log(10)
 _CONTRARY = math.log(5)  # log likelihood ratio of a second reading that contradicts
-_UNLIKE = 0.0
 _CONFIDENT = 0.9
 _TAKEN = np.linspace(0.02, 0.98, 49)  # shares of wrong answers that readers take over
 _RARELY = math.log(100)  # readings cost little, and a remedy for such labels harms
@@ -76,7 +75,7 @@ def noise(outcome: Outcome, rows: BoolArray, when: BoolArray) -> Rival:
     left = scan(_granted(stream, rows | best.members(stream)))[0].score
     confident = rows & (sigmoid(stream.z) > _CONFIDENT) & (outcome.labeled.as_labeled == 0)
     of_form = best.key == PREDICTED or best.within is not None
-    if share > _MOST or not confident.any() or for_noise < _UNLIKE or of_form or left > STRONG:
+    if share > _MOST or not confident.any() or for_noise < 0 or of_form or left > STRONG:
         return Rival(Cause.NOISE, RivalStatus.RULED_OUT)
     clear = for_noise > _CLEAR and over_like > -STRONG
     status = RivalStatus.EXPLAINS_ALL if clear else RivalStatus.POSSIBLE

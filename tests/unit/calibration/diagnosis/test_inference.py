@@ -161,11 +161,6 @@ def test_nothing_is_known_without_labels() -> None:
     assert (said.bounds.lower, said.bounds.upper) == (-1.0, 1.0)
 
 
-def test_arrays_of_other_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        Answers(np.zeros(2), np.zeros(3), np.zeros(2, int), np.zeros(2, int), ("a",))
-
-
 def odd_answers(seed: int) -> Answers:
     """Few answers, or one class, or certain ones, or no labels, or all at one time."""
     rng = np.random.default_rng(seed)

@@ -13,7 +13,6 @@ from calibration.diagnosis.facts import (
     Inference,
     Rival,
     RivalStatus,
-    Shape,
     Since,
 )
 from calibration.measures.estimates import IntervalEstimate
@@ -37,7 +36,6 @@ def findings(
         Since(50 * DAY_S, 49 * DAY_S, 51 * DAY_S, 0.0),
         None,
         Course.STEP,
-        Shape.SHIFT,
         Figures(200, 0.9, SURE, SURE),
         None,
     )
