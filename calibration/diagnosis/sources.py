@@ -189,8 +189,8 @@ def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
     not look so.
 
     They are turned round if in two predicted classes and more no more answers are right than
-    confidence says are wrong, and fewer than by chance. They may be of others if in each class no
-    more are right than have this label whatever the answer was.
+    confidence says are wrong, and fewer than by chance. They may be of others if in each class as
+    many are right as have this label whatever the answer was.
     """
     chance, judged = 1 / len(labeled.classes), []
     label = labeled.correct if labeled.label is None else labeled.label
@@ -199,7 +199,7 @@ def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
         if (n := int(rows.sum())) >= _FEWEST:
             lower, upper = wilson_interval(labeled.correct[rows].mean(), n)
             is_turned = lower <= 1 - labeled.confidence[rows].mean() and upper < chance
-            judged.append((is_turned, lower <= (label[affected] == code).mean()))
+            judged.append((is_turned, lower <= (label[affected] == code).mean() <= upper))
     is_turned, is_unrelated = np.all(judged, axis=0) if len(judged) > 1 else (False, False)
     if not (is_turned or is_unrelated):
         return None
