@@ -1,6 +1,7 @@
 """Replays: a detector is rebuilt by showing it the first labels in the ledger in their order."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select
@@ -9,6 +10,7 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import events
 from monitoring.drift.events import AFRESH, CHECKPOINT, SETTINGS, STARTED, Event
+from monitoring.errors import LedgerError
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
 from monitoring.ledger.schema import EVERYTHING, feedback, patient_bet, prediction
@@ -59,7 +61,7 @@ def shown_again(
     for event in history[first + 1 :]:
         if event.kind == SETTINGS:
             raised_at = show(detector, labels(since, event.feedback_id)) or raised_at
-            detector = detector.with_settings(DriftSettings(**event.detail))
+            detector = detector.with_settings(read_settings(event.detail))
             since = event.feedback_id
     return detector, show(detector, labels(since, None)) or raised_at
 
@@ -78,7 +80,19 @@ def detector_after(history: Sequence[Event], position: int) -> DriftDetector:
     state = DriftState.from_dict(event.detail["state"]) if event.kind == CHECKPOINT else None
     described = [each for each in history[: position + 1] if each.kind not in AFRESH][-1]
     settings = described.detail.get("settings", described.detail)
-    return DriftDetector(DriftSettings(**settings), state)
+    return DriftDetector(read_settings(settings), state)
+
+
+def read_settings(stored: Mapping[str, Any]) -> DriftSettings:
+    """Return a detector's settings as the ledger keeps them. Raises LedgerError."""
+    differing = stored.keys() ^ {each.name for each in fields(DriftSettings)}
+    if differing:
+        raise LedgerError(
+            f"The settings of a drift watch in the ledger differ in {', '.join(sorted(differing))} "
+            "from what this release of Candor keeps. Open the ledger with the release that wrote "
+            "it, or set CANDOR_LEDGER to a new ledger."
+        )
+    return DriftSettings(**stored)
 
 
 def heard(labels: Sequence[FirstLabel], settings: DriftSettings) -> list[FirstLabel]:

@@ -23,7 +23,7 @@ from calibration.drift.state import DriftSettings, DriftState
 from monitoring.drift import alarm as alarms
 from monitoring.drift.events import ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
 from monitoring.drift.patient_bets import place_bets
-from monitoring.drift.replay import heard, show
+from monitoring.drift.replay import heard, read_settings, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.labeling import FirstLabel
 from monitoring.ledger import versions
@@ -138,7 +138,7 @@ def load_all(
 def decode(row: Row[Any]) -> Watched:
     """Return the detector in a row of monitor_state."""
     state = DriftState.from_dict(json.loads(row.state))
-    detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
+    detector = DriftDetector(read_settings(json.loads(row.settings)), state)
     tags = TagSettings.from_dict(json.loads(row.tags)) if row.tags else _NO_TAGS
     return Watched(row.watched_version_id, detector, row.last_feedback_id, row.slice, tags)
 

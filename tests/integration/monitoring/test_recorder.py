@@ -1,10 +1,12 @@
 """Answers and labels on their way into a real ledger: each once, in order, whatever happens."""
 
+import hashlib
 import json
 import math
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,7 +22,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from calibration.bins import BinSums
-from calibration.drift.state import DriftSettings
+from calibration.drift.state import DriftSettings, DriftState
+from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import (
     LabelUnknown,
     LedgerError,
@@ -33,7 +36,7 @@ from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.feedback.labeling import CORRECTIONS_LIMIT
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.dialects import read_url
-from monitoring.ledger.schema import SCHEMA_VERSION, prediction
+from monitoring.ledger.schema import SCHEMA_VERSION, metadata, prediction
 from monitoring.ledger.versions import card_sha256, choose, of_model
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.ledger_gauges import LedgerGauges
@@ -448,6 +451,15 @@ def test_a_ledger_of_another_schema_is_refused_and_stays_as_it_is(
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT version FROM ledger_schema").scalar() == schema
     engine.dispose()
+
+
+def test_what_a_ledger_keeps_is_that_of_its_schema() -> None:
+    """After a change: raise SCHEMA_VERSION, so that older ledgers are refused by name."""
+    kept = [str(column) for table in metadata.sorted_tables for column in table.columns]
+    for each in (DriftSettings(), DriftState(), TagSettings()):
+        kept += [f"{type(each).__name__}.{field.name}" for field in fields(each)]
+    digest = hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()[:12]
+    assert (SCHEMA_VERSION, digest) == (8, "c596973a6d08")
 
 
 def test_a_card_is_registered_once_and_another_card_is_another_calibration(

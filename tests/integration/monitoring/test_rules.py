@@ -1,4 +1,4 @@
-"""Rules and examples as promtool and amtool see them; see tests/contract/test_rules.py."""
+"""Rules and examples as promtool and amtool see them; see tests/contract/test_prometheus.py."""
 
 import subprocess
 from pathlib import Path

@@ -14,7 +14,7 @@ from model_store.errors import TagsInvalid
 from monitoring.drift import events, watch
 from monitoring.drift.replay import replay
 from monitoring.drift.tag_settings import TagSettings
-from monitoring.errors import TagNotWatched
+from monitoring.errors import LedgerError, TagNotWatched
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.schema import APART_NS, patient_bet, prediction
 from monitoring.ledger.sum_tables import VALUE_LIMIT
@@ -25,7 +25,7 @@ from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.answers import prediction_id as id_of
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
-from tests.builders.processes import PATIENCE_S
+from tests.builders.processes import PATIENCE_S, candor_here
 
 DATABASES = BOTH_DATABASES
 QUICK = DriftSettings(average_run_length=1_000)
@@ -142,6 +142,22 @@ def test_other_settings_hold_for_the_labels_to_come(
     back.recorder.acknowledge("pneumonia", 1, kind=events.RESET).result()
     wrong(back, range(7, 9))
     assert back.replayed().labels == 2
+
+
+@pytest.mark.parametrize("kept", ["monitor_state SET settings", "monitor_event SET detail"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"tolerance"', '"bin_count": 10, "tolerance"'), ('"class_wise"', '"by_class"')],
+)
+def test_settings_of_another_release_are_refused_by_name(
+    monitored: MonitoredModel, ledger_url: str, kept: str, old: str, new: str
+) -> None:
+    column = kept.split()[-1]
+    with monitored.ledger.write() as connection:
+        connection.exec_driver_sql(f"UPDATE {kept} = replace({column}, '{old}', '{new}')")
+    asked = candor_here("ledger", "check", "--ledger", ledger_url)
+    assert isinstance(asked.exception, LedgerError)
+    assert "bin_count" in str(asked.exception) or "by_class, class_wise" in str(asked.exception)
 
 
 def test_a_calibration_without_a_watch_gets_one_with_its_first_label(
