@@ -71,14 +71,15 @@ def _steps(
     """The steps of an action: where a cause is looked for, the answers of each group by itself."""
     if action.code is not ActionCode.FIND_CAUSE or not viewer.may("feedback"):
         is_dated = action.code not in RECALIBRATIONS  # as the verdict above it says since when
-        words = action_words(action if is_dated else replace(action, since_s=None))
+        said = action if is_dated else replace(action, since_s=None)
+        words = action_words(said, figures=False)  # which are on the remedy's page
         yield NextStep(words, _address(action, report, viewer, acting))
         return
     group = action.group or AnswerGroup(ALL)
-    said = terms(report.finding)
+    which = terms(report.finding).which
     for value in group.values[:_GROUPS] or ("",):
         one = replace(group, values=(value,) if value else ())
-        words = said.which if one.key == ALL else f"{said.which}: {group_words(one)}"
+        words = which if one.key == ALL else f"{which}: {group_words(one)}"
         yield NextStep(words, cases_address(report, one, action.since_s))
 
 

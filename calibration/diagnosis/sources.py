@@ -190,7 +190,7 @@ def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
 
     They are turned round if in two predicted classes and more no more answers are right than
     confidence says are wrong, and fewer than by chance. They may be of others if in each class as
-    many are right as have this label whatever the answer was.
+    many are right as have this label whatever the answer was, and probabilities do not tell labels.
     """
     chance, judged = 1 / len(labeled.classes), []
     label = labeled.correct if labeled.label is None else labeled.label
@@ -201,11 +201,25 @@ def coding(labeled: Answers, affected: BoolArray) -> Rival | None:
             is_turned = lower <= 1 - labeled.confidence[rows].mean() and upper < chance
             judged.append((is_turned, lower <= (label[affected] == code).mean() <= upper))
     is_turned, is_unrelated = np.all(judged, axis=0) if len(judged) > 1 else (False, False)
-    if not (is_turned or is_unrelated):
+    if not is_turned and (not is_unrelated or _is_told(labeled, affected)):
         return None
     status = RivalStatus.EXPLAINS_ALL if is_turned else RivalStatus.POSSIBLE
     doubted = affected & (labeled.as_labeled == 0)
     return _reread(Rival(Cause.CODING, status), labeled, doubted, labeled.confidence)
+
+
+def _is_told(labeled: Answers, affected: BoolArray) -> bool:
+    """Whether answers give their own labels more probability than labels of others, by more than
+    twice the standard deviation of that over all orders of the labels.
+    """
+    if labeled.probabilities is None or labeled.label is None or (labeled.label < 0).any():
+        return False
+    p, label = labeled.probabilities[affected], labeled.label[affected]
+    share = np.bincount(label, minlength=p.shape[1]) / len(label)
+    beyond = p - (p @ share)[:, None]
+    beyond -= beyond.mean(axis=0)
+    spread = math.sqrt(len(label) * (beyond**2 @ share).mean())
+    return bool(beyond[np.arange(len(label)), label].sum() > 2 * spread)
 
 
 SOURCE: Final = "source"

@@ -115,8 +115,8 @@ def words_of(found: Diagnosis) -> Words:
     )
 
 
-def action_words(action: Action) -> str:
-    """Say what to do.
+def action_words(action: Action, *, figures: bool = True) -> str:
+    """Say what to do; without `figures`, whom a remedy makes worse, but not by how much.
 
     >>> action_words(Action(ActionCode.LABEL, labels=9, group=AnswerGroup("predicted", ("mass",))))
     'Label 9 answers of "mass".'
@@ -136,7 +136,7 @@ def action_words(action: Action) -> str:
         of=_of(action.group),
         labels=answers_there(action.labels, action.unlabeled),
         which=READ_AGAIN.get(action.kind, ""),
-        worst=_worst(action),
+        worst=_worst(action, figures),
         version=action.version or "",
         audited=", and watch audited answers only" if action.audited_only else "",
     )
@@ -144,12 +144,14 @@ def action_words(action: Action) -> str:
     return said.rstrip(".") + elsewhere if action.elsewhere else said
 
 
-def _worst(action: Action) -> str:
+def _worst(action: Action, figures: bool) -> str:
     """Whom a remedy makes worse, or what it leaves of the largest gap."""
-    if not action.worst:
+    worse = [each for each in action.worst if each.is_worse]
+    if worse:
+        said = _changes(worse) if figures else [group_words(each.group) for each in worse]
+        return f"; makes {listed(said)} worse"
+    if not action.worst or not figures:
         return ""
-    if action.worst[0].is_worse:
-        return f"; makes {listed(_changes(action.worst))} worse"
     (left,) = action.worst
     return f"; the largest gap left: {group_words(left.group)}, {signed_points(left.after)} points"
 

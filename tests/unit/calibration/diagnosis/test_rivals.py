@@ -126,6 +126,16 @@ def test_labels_of_other_answers_are_read_again_before_a_model_is_blamed(classes
     assert (coding.status, coding.needs > 0) == (RivalStatus.POSSIBLE, True)
 
 
+@pytest.mark.parametrize("seed", [0, 3, 6])
+def test_few_labels_that_probabilities_tell_are_not_of_other_answers(seed: int) -> None:
+    """In no class are more right than by chance, for certain; in all together, they are."""
+    w = world(np.random.default_rng(seed), n=240, classes=3, sharpness=0.3)
+    w.sharpen(w.after(0), 4.0)
+    said = infer(w.answers())
+    assert Cause.CODING not in {each.cause for each in said.rivals}
+    assert said.remedies
+
+
 def test_a_remedy_that_labels_do_not_determine_is_not_tried() -> None:
     w = world(np.random.default_rng(1), n=6_000)
     w.label[w.after(0.9)] = w.rng.integers(0, 5, int(w.after(0.9).sum()))
