@@ -222,18 +222,21 @@ def _next(stream: Stream, found: list[Hypothesis]) -> Explanation:
 
 
 def _part(whole: Hypothesis, tails: list[Hypothesis]) -> Hypothesis:
-    """One value of another key in the group if its tail is 10 times less likely than the whole's:
-    the scan, which looks at more beginnings, pays more for a part than for a group.
+    """One value of another key in the group, or in one of its values, if its tail is 10 times less
+    likely than the whole's: the scan, which looks at more beginnings, pays more for a part than for
+    a group.
     """
-    group = whole.key, whole.values
-    parts = [each for each in tails if each.within and group in (each.within, _own(each))]
+    inside = [each for each in tails if _is_of(whole, each.key, each.values)]
+    parts = [
+        each for each in tails if each.within and (each in inside or _is_of(whole, *each.within))
+    ]
     best = max(parts, key=lambda each: each.score, default=whole)
-    least = max(each.score for each in (whole, *tails) if _own(each) == group and not each.within)
+    least = max(each.score for each in (whole, *inside) if not each.within)
     return replace(best, begin=whole.begin) if best.score > least + _OCCAM else whole
 
 
-def _own(each: Hypothesis) -> tuple[str, tuple[int, ...]]:
-    return each.key, each.values
+def _is_of(whole: Hypothesis, key: str, values: tuple[int, ...]) -> bool:
+    return key == whole.key and set(values) <= set(whole.values)
 
 
 def _since_break(stream: Stream, part: Hypothesis) -> Hypothesis:
