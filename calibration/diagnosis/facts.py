@@ -153,8 +153,8 @@ class Rival:
 class GroupEffect:
     """The gap before and after a remedy of those answers of a group that it changes.
 
-    The `n` labels are not those that it was fitted on. `harms`: the gap grows by more than 0.01 and
-    is significant after Bonferroni's correction.
+    The `n` labels are not those that it was fitted on. `harms`: there are 50 or more, the gap grows
+    by more than 0.01, and is significant after Bonferroni's correction.
     """
 
     group: AnswerGroup

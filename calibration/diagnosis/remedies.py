@@ -2,7 +2,7 @@
 
 Each fifth of the patients is judged by a remedy that was fitted on the others; where the newest
 labels err otherwise than the older, as of an error that grows or rolls out, they alone are judged,
-by a remedy that was fitted on the older. It harms a group whose gap it makes
+by a remedy that was fitted on the older. It harms a group of 50 labels or more whose gap it makes
 larger by more than a point, if that gap is significant after Bonferroni's correction for all groups
 that are looked at. A temperature is tried first, as a recalibration does that may not change the
 predicted class; then one with a bias for each class.
@@ -46,7 +46,8 @@ from calibration.measures.metrics import last_decimal
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
-FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
+FEWEST_NAMED: Final = 50  # of a group that is named as worse; fewer labels bar no remedy of others
+_FEWEST_OF_GROUP, _MANY_CLASSES = 20, 30
 _WORSE = 0.01
 
 
@@ -276,7 +277,7 @@ def effects_of(
     judged = {
         each: pair
         for each, pair in sums.items()
-        if pair[1][1] and max(pair[0][1], pair[1][1]) >= FEWEST_OF_GROUP
+        if pair[1][1] and max(pair[0][1], pair[1][1]) >= _FEWEST_OF_GROUP
     }
     looks = len(judged)
     return _worst_first(_effect(each, *pair, looks=looks) for each, pair in judged.items())
@@ -315,5 +316,5 @@ def _effect(group: AnswerGroup, gap: list[float], left: list[float], *, looks: i
     n, worth, total, variance = left
     before, after = gap[2] / gap[1] if gap[1] else 0.0, total / worth
     critical = NormalDist().inv_cdf(1 - 0.05 / (2 * looks)) * math.sqrt(variance) / worth
-    harms = abs(after) > max(abs(before) + _WORSE, critical)
+    harms = n >= FEWEST_NAMED and abs(after) > max(abs(before) + _WORSE, critical)
     return GroupEffect(group, int(n), before, after, harms)

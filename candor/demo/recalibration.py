@@ -19,7 +19,7 @@ from candor.demo.session import (
 )
 from candor.demo.traffic import RequestStream, send_test
 from candor.terminal.recalibration import recalibration_document
-from monitoring.diagnosis.facts import RECALIBRATIONS, Action
+from monitoring.diagnosis.facts import RECALIBRATIONS, Action, Hindrance
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration, RecalibrationPreview
@@ -40,8 +40,12 @@ def recalibrate(
     Returns None if it advises none, or the labels do not justify it.
     """
     yield Heading("4. Recalibrate")
-    usable = (each for each in report.diagnosis.actions if each.available)
-    advised = [each for each in usable if each.code in RECALIBRATIONS]
+    remedies = [each for each in report.diagnosis.actions if each.code in RECALIBRATIONS]
+    advised = [each for each in remedies if each.available]
+    if not advised:
+        advised = [each for each in remedies if _waits_for_the_cause(each)]
+        if advised:
+            yield f"The report asks for the cause first. It is known: the new scanner of {CHANGED}."
     if not advised:
         yield "The report advises no recalibration, so nothing was published."
         session.figures["recalibrate"] = {"refused": "not advised"}
@@ -79,6 +83,11 @@ def recalibrate(
         "difference_elsewhere": difference,
     }
     return done
+
+
+def _waits_for_the_cause(remedy: Action) -> bool:
+    is_harmful = any(each.harms for each in remedy.worst)
+    return remedy.hindrance is Hindrance.FIRST and not is_harmful
 
 
 def _fit(session: DemoSession, advised: Action) -> Recalibration:

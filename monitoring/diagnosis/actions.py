@@ -16,6 +16,7 @@ from calibration.diagnosis.facts import (
 )
 from calibration.diagnosis.groups import ALL, tagged
 from calibration.diagnosis.planner import RANDOM
+from calibration.diagnosis.remedies import FEWEST_NAMED
 from calibration.diagnosis.search import STRONG
 from calibration.diagnosis.selection import DUE, MISSING
 from monitoring.diagnosis.facts import (
@@ -43,7 +44,6 @@ _CURES = {
     RemedyKind.GROUP: ActionCode.RECALIBRATE_GROUP,
     RemedyKind.CASE_MIX: ActionCode.ADJUST_CASE_MIX,
 }
-_NAMED_LABELS = 50  # of a group, from which a remedy's harm is said before
 _AUDIT_LABELS = 300  # show a gap to within five points
 
 
@@ -150,7 +150,7 @@ def _cures(found: Findings, *, version: int, served_elsewhere: bool) -> Iterator
 
 
 def _worst(remedy: TriedRemedy) -> tuple[GroupEffect, ...]:
-    worse = [each for each in remedy.effects if each.is_worse and each.n >= _NAMED_LABELS]
+    worse = [each for each in remedy.effects if each.is_worse and each.n >= FEWEST_NAMED]
     most = sorted(remedy.effects, key=lambda each: -abs(each.after))[:1]
     return tuple(worse or most)
 

@@ -8,7 +8,7 @@ from calibration.bins import BinSums, FloatArray
 from calibration.calibrators.remedies import REMEDIES, title_of
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.groups import ALL
-from calibration.diagnosis.remedies import FEWEST_OF_GROUP
+from calibration.diagnosis.remedies import FEWEST_NAMED
 from calibration.measures.metrics import chance_limit
 from calibration.measures.reliability import ReliabilityBin, reliability
 from calibration.wording import counted, percent, points
@@ -123,7 +123,7 @@ class RecalibrationPreview:
         none = (
             ""
             if self.proposal.harmed
-            else f" No group with {FEWEST_OF_GROUP} labels or more gets worse beyond chance."
+            else f" No group with {FEWEST_NAMED} labels or more gets worse beyond chance."
         )
         return (
             f"Calibration error (ECE) {percent(before.ece)} → {percent(after.ece)} on "
