@@ -1,6 +1,7 @@
 """Recalibration, canaries and scopes in a real browser and server."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -31,6 +32,12 @@ def unfolded(page: Page, name: str) -> Locator:
     return form
 
 
+def answer_of(server: Server, *, version: int) -> dict[str, Any] | None:
+    """An answer, if it is of this version: the server may not have read its share yet."""
+    answer: dict[str, Any] = server.predict(png()).json()
+    return answer if answer["version"] == version else None
+
+
 @SCRIPT
 def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
     start: Start, tiny_store: Store, browser: Browser, script: bool
@@ -50,12 +57,11 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         form = unfolded(page, "Change what it answers")
         form.locator("input[name=share]").fill("100")
         press(page, "Change what it answers", "goes well")
-        wait_until(lambda: server.predict(png()).json()["version"] == 2)
+        answer = wait_until(lambda: answer_of(server, version=2))
         press(page, "Put the canary into production", "better")
         expect(page.get_by_role("alert")).to_contain_text(
             "has a label, so nothing shows that it is as good"
         )
-        answer = server.predict(png()).json()
         label = {"prediction_id": answer["prediction_id"], "label": answer["predicted"]}
         assert server.client.post("/feedback", json=label).status_code == 200
         press(page, "Put the canary into production", "better")
