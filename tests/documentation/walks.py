@@ -93,7 +93,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "docs/how-to/replicas.md": "names a database; tests/e2e/test_kubernetes_pods.py has a real one",
 }
 MODEL: Final = {"MODEL": "chest", "VERSION": "2", "SERVER": "http://127.0.0.1:8080"}
-S3: Final = "needs a bucket; tests/integration/serving/test_remote_store.py runs a local S3 server"
+S3: Final = "needs a bucket; tests/integration/serving/test_store_follow.py runs a local S3 server"
 # Some 600 shifted images of the sample model, answered and labeled, so that the alarm is active.
 ALARM: Final = (
     "candor serve",

@@ -1,4 +1,4 @@
-"""A server on a store, which a module's fixture `store` and its SETTINGS change."""
+"""A server on a store that holds "tiny"; `pytest.mark.world(audit_share=0.5)` names settings."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,5 +18,8 @@ def store(tiny_store: Store) -> Store:
 async def server(
     request: pytest.FixtureRequest, store: Store, tmp_path: Path
 ) -> AsyncIterator[Running]:
-    async with running(store, tmp_path, **getattr(request.module, "SETTINGS", {})) as started:
+    options: dict[str, object] = {}
+    for mark in request.node.iter_markers("world"):
+        options = mark.kwargs | options
+    async with running(store, tmp_path, **options) as started:
         yield started

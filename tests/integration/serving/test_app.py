@@ -7,7 +7,6 @@ import base64
 import gzip
 import io
 import json
-import time
 import zlib
 from collections.abc import AsyncIterator
 from functools import partial
@@ -23,16 +22,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from hosting.errors import ModelUnusable
-from model_store.bundle.bundle import write_bundle
-from model_store.bundle.card import InputReference
-from model_store.image import decode
-from model_store.image.brightness import brightness
 from model_store.store.store import Store
 from monitoring.http.endpoint import JSON
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.sums import read_inputs
 from serving.inference.admission import QueueEstimate
-from serving.inference.batcher import PendingRequest
 from serving.inference.predictor import GraphOutputs, Predictor
 from serving.process.server import ENDPOINTS, Service
 from tests.builders.bundles import build_bundle, encode, jpeg, png
@@ -71,32 +64,6 @@ async def test_many_at_once_each_get_their_own_answer(server: Running, tiny_stor
         )
     assert len({response.json()["prediction_id"] for response in responses}) == 40
     assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
-
-
-async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(
-    server: Running, tiny_store: Store
-) -> None:
-    image = decode(png(), tiny_store.read("tiny", 1).card.input.spec)
-    served = server.service.models.find("tiny", None)
-    loop = asyncio.get_running_loop()
-    waiting = [PendingRequest(image, None, 0.0, loop.create_future()) for _ in range(8)]
-    with served.lease():
-        for request in waiting:
-            served.submit(request)
-            time.sleep(0.005)  # a thread could begin
-        await asyncio.gather(*(request.answer for request in waiting))
-    assert server.counted("candor_batch_size_count", model="tiny", version="1") == 1
-
-
-async def test_compressed_bodies_are_refused_as_such(server: Running) -> None:
-    headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
-    for path in ("/predictions/tiny", "/feedback", "/predictions-log", "/models/tiny/report/reset"):
-        refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
-        assert refusal(refused) == (415, "compressed_body")
-    refused = await server.predict(gzip.compress(png()))
-    assert refusal(refused) == (415, "not_an_image")
-    assert "gzip" in refused.json()["detail"]
-    assert (await server.predict(png(), content_encoding="identity")).status_code == 200
 
 
 async def test_a_model_that_is_served_here_has_no_second_source(server: Running) -> None:
@@ -138,21 +105,17 @@ async def test_a_form_of_several_files_and_ndjson_are_lists_too(server: Running)
     ]
     first, second = (await server.client.post("/predictions/tiny", files=files)).json()
     assert (first["file"], second["file"], second["error"]) == ("a.png", "b.png", "not_an_image")
+    raw = await server.predict(png(), Content_Type="application/octet-stream")
+    put = await server.client.put("/predictions/tiny/1", content=png())
+    plain = await server.predict(png(), content_encoding="identity")
+    for alone in (raw, put, plain):
+        assert alone.json()["probabilities"] == first["probabilities"]
     line = json.dumps(base64.b64encode(png()).decode())
     answer = await server.predict(f"{line}\n{line}\n".encode(), Content_Type="application/x-ndjson")
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(each)["probabilities"] for each in answer.text.splitlines()] == [
         first["probabilities"]
     ] * 2
-
-
-async def test_a_form_and_every_media_type_give_the_same(server: Running) -> None:
-    form = await server.client.post(
-        "/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")}
-    )
-    raw = await server.predict(png(), Content_Type="application/octet-stream")
-    assert form.json()["probabilities"] == raw.json()["probabilities"]
-    assert (await server.client.put("/predictions/tiny", content=png())).status_code == 200
 
 
 def bomb() -> bytes:
@@ -172,6 +135,46 @@ def bomb() -> bytes:
 async def streamed() -> AsyncIterator[bytes]:
     for _ in range(70):
         yield bytes(2**20)
+
+
+GARBAGE = bytes(number * 7919 % 251 for number in range(200_000)) * 30
+SQUEEZED = {
+    "content": gzip.compress(png()),
+    "headers": {"content-encoding": "gzip", "content-type": "application/octet-stream"},
+}
+MALFORMED = (400, "malformed_request")
+REFUSED: list[tuple[str, str, dict[str, Any], tuple[int, str], str]] = [
+    *(
+        ("POST", path, SQUEEZED, (415, "compressed_body"), "")
+        for path in ("/predictions/tiny", "/feedback", "/predictions-log")
+    ),
+    ("POST", "/models/tiny/report/reset", SQUEEZED, (415, "compressed_body"), ""),
+    ("POST", "/predictions/tiny", {"content": gzip.compress(png())}, (415, "not_an_image"), "gzip"),
+    ("POST", "/predictions/tiny", {"content": streamed()}, (413, "body_too_large"), ""),
+    ("GET", "/nowhere", {}, (404, "unknown_path"), ""),
+    ("GET", "/predictions/tiny", {}, (405, "method_not_allowed"), ""),
+    ("DELETE", "/predictions/tiny", {}, (405, "method_not_allowed"), "use POST or PUT here"),
+    ("DELETE", "/feedback", {}, (405, "method_not_allowed"), "use POST here"),
+    *(
+        ("POST", path, {"content": GARBAGE, "headers": {"content-type": kind}}, refused, "JSON")
+        for path, kind, refused in (
+            ("/predictions/tiny", JSON, MALFORMED),
+            ("/predictions/tiny", "application/x-ndjson", MALFORMED),
+            ("/feedback", JSON, (400, "malformed_body")),
+        )
+    ),
+    *(
+        ("POST", path, {"data": {"token": "x" * 10_000}}, (413, "body_too_large"), "")
+        for path in ("/sign-in", "/sign-out")
+    ),
+]
+
+
+async def test_what_is_refused_says_why(server: Running) -> None:
+    for method, path, sent, expected, says in REFUSED:
+        refused = await server.client.request(method, path, **sent)
+        assert refusal(refused) == expected, (method, path)
+        assert says in refused.json()["detail"], (method, path)
 
 
 def bad_requests(sound: bytes) -> dict[str, tuple[dict[str, Any], int, str]]:
@@ -211,11 +214,6 @@ async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
             == 1
         )
         assert server.counted("candor_requests_rejected_total", reason=code) == before + 1
-
-
-async def test_a_body_of_unknown_length_is_refused_once_it_is_too_long(server: Running) -> None:
-    answer = await server.client.post("/predictions/tiny", content=streamed())
-    assert refusal(answer) == (413, "body_too_large")
 
 
 async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
@@ -452,30 +450,6 @@ async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Runni
     assert (response.status_code, response.headers["Connection"]) == (200, "close")
 
 
-async def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path) -> None:
-    async with running(Store(tmp_path / "nothing"), tmp_path) as server:
-        assert (await server.client.get("/healthz")).status_code == 200
-        assert (await server.client.get("/readyz")).status_code == 503
-        response = await server.predict(png())
-        assert refusal(response) == (503, "not_ready")
-
-
-async def test_a_refused_bundle_is_named_while_the_old_one_answers(
-    tiny_store: Store,
-    tmp_path: Path,
-) -> None:
-    async with running(tiny_store, tmp_path) as server:
-        tiny_store.publish("tiny", build_bundle)
-        tiny_store.promote("tiny", 2)
-        (tiny_store.folder("tiny", 2) / "card.json").write_text("{}")
-        await asyncio.to_thread(server.service.watcher.scan)
-        for path in ("/readyz", "/models"):
-            refused = (await server.client.get(path)).json()["refused"]["tiny"]
-            assert refused["version"] == 2
-            assert "card.json is not the file that was published" in refused["reason"]
-        assert (await server.predict(png())).json()["version"] == 1
-
-
 async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
     tiny_store: Store,
     tmp_path: Path,
@@ -515,16 +489,6 @@ async def test_without_a_ledger_answers_come_and_metrics_stay(
         assert (await server.client.post("/feedback", json={})).status_code == 404
 
 
-async def test_wrong_addresses_are_json_and_a_wrong_method_names_the_right_one(
-    server: Running,
-) -> None:
-    request = server.client.request
-    assert refusal(await request("GET", "/nowhere")) == (404, "unknown_path")
-    assert refusal(await request("GET", "/predictions/tiny")) == (405, "method_not_allowed")
-    for path, method in (("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")):
-        assert f"use {method} here" in (await request("DELETE", path)).json()["detail"]
-
-
 @pytest.mark.parametrize("path", ["/models/tiny/report?verison=2", "/nowhere", "/label/none"])
 async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
     server: Running, caplog: pytest.LogCaptureFixture, path: str
@@ -535,24 +499,6 @@ async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
     (line,) = [each for each in caplog.records if each.getMessage() == "request refused"]
     assert line.fields["path"] == path.partition("?")[0]  # type: ignore[attr-defined]
     assert line.fields["status"] == response.status_code  # type: ignore[attr-defined]
-
-
-async def test_garbage_called_json_is_no_json_whatever_its_size(server: Running) -> None:
-    garbage = bytes(number * 7919 % 251 for number in range(200_000)) * 30
-    for path, kind in (
-        ("/predictions/tiny", JSON),
-        ("/predictions/tiny", "application/x-ndjson"),
-        ("/feedback", JSON),
-    ):
-        response = await server.client.post(path, content=garbage, headers={"content-type": kind})
-        assert response.status_code in (400, 415, 422)
-        assert "JSON" in response.json()["detail"]
-
-
-async def test_a_form_that_is_too_large_is_refused(server: Running) -> None:
-    for path in ("/sign-in", "/sign-out"):
-        response = await server.client.post(path, data={"token": "x" * 10_000})
-        assert response.status_code == 413
 
 
 async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path) -> None:
@@ -689,29 +635,3 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
             '{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}'
         )
     assert {answer["audit"] for answer in answers} == {True, False}
-
-
-@pytest.mark.parametrize(
-    "reference", [None, InputReference(mean=9, mean_sd=1, contrast=9, contrast_sd=1, n=9)]
-)
-async def test_brightness_is_kept_where_the_card_has_a_reference(
-    tmp_path: Path,
-    reference: InputReference | None,
-) -> None:
-    bundle = build_bundle(tmp_path / "bundle", name="tiny")
-    card = bundle.card.model_copy(update={"input_reference": reference, "files": {}})
-    store = Store(tmp_path / "store")
-    store.publish("tiny", lambda folder, _: write_bundle(folder, card=card, onnx=bundle.onnx))
-    store.promote("tiny", 1)
-    async with running(store, tmp_path) as server:
-        for _ in range(3):
-            assert (await server.predict(png())).status_code == 200
-    mean, contrast = brightness(decode(png(), card.input.spec)[np.newaxis])[0].tolist()
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
-        found = read_inputs(connection, 1)
-    assert found.n == (3 if reference else 0)
-    if reference:
-        assert (found.mean, found.contrast) == (
-            pytest.approx(mean, abs=1e-4),
-            pytest.approx(contrast, abs=1e-4),
-        )

@@ -39,8 +39,7 @@ from tests.builders.findings import FINDINGS, findings_bundle, publish_findings
 from tests.builders.processes import candor_here
 from tests.builders.services import ADMIN, Running, refusal, running, until
 
-pytestmark = pytest.mark.anyio
-SETTINGS = {"ledger": "off"}
+pytestmark = [pytest.mark.anyio, pytest.mark.world(ledger="off")]
 THRESHOLDS = (0.2, 0.5, 0.7)
 OF_B = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
 PATH = "/predictions/chest"

@@ -21,8 +21,7 @@ from tests.builders.bundles import encode, png
 from tests.builders.scoped import publish_scoped
 from tests.builders.services import PAGE, Running, running, until
 
-pytestmark = pytest.mark.anyio
-SETTINGS = {"audit_share": 0.3}
+pytestmark = [pytest.mark.anyio, pytest.mark.world(audit_share=0.3)]
 LABEL, WAITING = "/label/tiny", "/models/tiny/report/waiting"
 UNKNOWN_ID = "0193a0f0-0000-7000-8000-000000000000"
 

@@ -16,8 +16,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import CLASSES, build_bundle, png
 from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, record_labeled, running
 
-pytestmark = pytest.mark.anyio
-SETTINGS = {"tokens": TOKENS}
+pytestmark = [pytest.mark.anyio, pytest.mark.world(tokens=TOKENS)]
 RECALIBRATE = "/recalibrate/tiny"
 
 

@@ -11,8 +11,7 @@ from monitoring.recording.recorder import Recorder
 from tests.builders.bundles import png
 from tests.builders.services import Running, ledger_rows, refusal
 
-pytestmark = pytest.mark.anyio
-SETTINGS = {"audit_share": 0.5}
+pytestmark = [pytest.mark.anyio, pytest.mark.world(audit_share=0.5)]
 KEY = {"Idempotency-Key": "scan-7"}
 
 

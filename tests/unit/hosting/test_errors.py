@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from hosting.error_table import (
     log_error,
 )
 from hosting.errors import ModelNotLoaded, Overloaded, Unauthorized, VersionNotLoaded
+from hosting.logs import JsonLines
 from hosting.paced_lines import LINES, PacedLines, flush_lines
 from model_store import errors as store_errors
 from monitoring.errors import (
@@ -105,3 +107,17 @@ def test_refusals_without_end_are_ten_lines_a_second_and_one_that_counts_them(
     last = [record.fields for record in caplog.records][LINES:]
     others = [{"number": number} for number in range(25, 34)]
     assert last == [{"number": 24, "count": 15}, *others, {"number": 34, "count": 1}]
+
+
+def test_a_line_carries_its_fields_and_its_trace() -> None:
+    record = logging.LogRecord("serving", logging.ERROR, "", 0, "bundle %s", ("refused",), None)
+    record.fields = {"model": "m", "reason": 'with "quotes"\nand lines'}
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    text = JsonLines().format(record)
+    assert "\n" not in text
+    line = json.loads(text)
+    assert (line["level"], line["message"], line["model"]) == ("error", "bundle refused", "m")
+    assert line["trace"].endswith("ValueError: why")

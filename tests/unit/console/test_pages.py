@@ -1,15 +1,31 @@
+"""Charts and templates of the console, without a server."""
+
 import itertools
+import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from calibration.bins import BinSums
 from calibration.measures import metrics
+from calibration.measures.many_models import beyond_chance
 from console.axis import NARROW, WIDE, Chart, Mark
 from console.day_chart import day_chart, day_dots, gap_chart
+from console.formatting import code_marks
+from console.index import ModelChoice, read_choice
+from console.rendering import asset, render
+from console.sections import Zoom, zoom_of
+from model_store.bundle.diagram import diagram_file, drawing_rules
+from monitoring.errors import QueryInvalid
+from monitoring.http.endpoint import EVERYONE
 from monitoring.ledger.days import Days
+from monitoring.reports.page_data import WHOLE, Span, read_span
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
@@ -118,3 +134,115 @@ def test_the_gap_by_day_has_its_sign_and_interval() -> None:
         assert float(line.attrib["y2"]) <= dot <= float(line.attrib["y1"])
     first = day_dots(days)[0]
     assert (first.gap, first.coverage) == (pytest.approx(0.4), pytest.approx(0.5))
+
+
+DAY = 20_000  # 2024-10-04
+
+
+def zoom(span: Span, extent: tuple[int, int] | None = (DAY, DAY + 39)) -> Zoom | None:
+    page: Any = SimpleNamespace(span=span, extent=extent)
+    return zoom_of(page)
+
+
+def test_a_span_without_ends_reaches_as_far_as_there_are_days() -> None:
+    ends = ("2024-10-04", "2024-11-12")
+    assert zoom(WHOLE) == (*ends, *ends, True)
+    assert zoom(Span(None, DAY + 3)) == ("2024-10-04", "2024-10-07", *ends, False)
+
+
+@pytest.mark.parametrize("extent", [None, (DAY, DAY)])
+def test_one_day_or_none_is_nothing_to_choose_from(extent: tuple[int, int] | None) -> None:
+    assert zoom(WHOLE, extent) is None
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [("yesterday", None), ("2024-13-01", None), (None, "2024"), ("2024-10-05", "2024-10-04")],
+)
+def test_what_is_no_span_is_refused(since: str | None, until: str | None) -> None:
+    with pytest.raises(QueryInvalid):
+        read_span(since, until)
+
+
+GRAPHICS = 3.0  # the least ratio
+_COLORS = dict(re.findall(r"--(\w+): (light-dark\([^)]*\));", asset("style.css").content))
+
+
+def color(name: str, dark: bool) -> tuple[float, float, float]:
+    found = re.findall(r"#(\w{6})", _COLORS[name])[dark]
+    red, green, blue = (int(found[at : at + 2], 16) / 255 for at in (0, 2, 4))
+    return red, green, blue
+
+
+def mixed(over: tuple[float, ...], under: tuple[float, ...], opacity: float) -> tuple[float, ...]:
+    return tuple(
+        opacity * one + (1 - opacity) * other for one, other in zip(over, under, strict=True)
+    )
+
+
+def luminance(rgb: tuple[float, ...]) -> float:
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_range_of_chance_has_an_edge_and_dots_stand_out_in_it(dark: bool) -> None:
+    rule = re.search(
+        r"svg \.chance .*?fill-opacity: ([\d.]+);.*?stroke-opacity: ([\d.]+);",
+        asset("style.css").content,
+    )
+    fill, edge = float(rule[1]), float(rule[2])
+    card, muted = color("card", dark), color("muted", dark)
+    inside = mixed(muted, card, fill)
+    assert contrast(mixed(muted, card, edge), card) >= GRAPHICS
+    for name in ("accent", "bad"):
+        assert contrast(color(name, dark), inside) >= GRAPHICS
+
+
+def test_values_are_escaped() -> None:
+    page = render("server.html", models=[("<script>", 1)], viewer=EVERYONE)
+    assert "<li>&lt;script&gt;, version 1" in page
+    assert 'href="/try/%3Cscript%3E"' in page
+
+
+def test_code_marks_escape_too() -> None:
+    assert code_marks("`<b>` and <i>") == "<code>&lt;b&gt;</code> and &lt;i&gt;"
+    assert code_marks("one ` alone") == "one ` alone"
+
+
+def test_a_missing_name_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'models' is undefined"):
+        render("server.html")
+
+
+def test_a_drawing_of_its_own_has_the_colors_of_the_light_page() -> None:
+    page, drawing = asset("style.css").content, diagram_file([])
+    light = dict(re.findall(r"--(\w+): light-dark\((#\w+),", page))
+    for name in set(re.findall(r"var\(--(\w+)\)", drawing_rules())):
+        assert light[name] in drawing
+    assert "svg .dot { fill: #2563b0;" in drawing
+    assert "var(" not in drawing
+
+
+def test_what_one_model_shows_is_chance_among_fifty() -> None:
+    strong, weak = math.log(1_500), math.log(30)
+    assert beyond_chance([weak]) == [True]
+    assert beyond_chance([weak] + [-math.inf] * 49) == [False] * 50
+    assert beyond_chance([strong, weak] + [-math.inf] * 48) == [True] + [False] * 49
+    assert beyond_chance([math.log(100)] * 10 + [-math.inf] * 40) == [True] * 10 + [False] * 40
+    assert beyond_chance([]) == []
+
+
+def test_a_choice_is_read_from_an_address_and_written_to_one() -> None:
+    choice = read_choice({"q": "a b", "state": "look", "sort": "gap"})
+    assert choice == ModelChoice("a b", "look", "gap")
+    assert choice.address(state="") == "/?q=a+b&sort=gap"
+    assert ModelChoice().address() == "/"
+    for wrong in ({"state": "red"}, {"sort": "size"}, {"sort": ""}):
+        with pytest.raises(QueryInvalid):
+            read_choice(wrong)

@@ -1,4 +1,4 @@
-"""Admission by predicted wait, and refusals at a walking pace."""
+"""Admission by predicted wait, refusals at a walking pace, and places in turns by client."""
 
 import asyncio
 import math
@@ -6,7 +6,10 @@ import math
 import pytest
 
 from hosting.errors import Overloaded
-from serving.inference.admission import QueueEstimate, RefusalThrottle
+from hosting.sender import SENDER
+from serving.inference.admission import Places, QueueEstimate, RefusalThrottle
+
+pytestmark = pytest.mark.anyio
 
 
 def test_the_wait_is_the_queue_times_the_service_time() -> None:
@@ -116,3 +119,79 @@ async def test_refusals_are_held_up_to_a_number() -> None:
 @pytest.mark.anyio
 async def test_a_held_refusal_is_let_go_in_the_end() -> None:
     assert await RefusalThrottle(hold_s=0, limit=1).hold() is True
+
+
+def now() -> float:
+    return 0.0
+
+
+def long() -> float:
+    return 60.0
+
+
+async def test_no_more_is_given_than_there_is() -> None:
+    places = Places(1)
+    async with places.hold(wait_s=now) as first, places.hold(wait_s=now) as second:
+        assert (first, second, places.free) == (True, False, 0)
+    assert places.free == 1
+
+
+async def test_it_is_given_back_after_an_error() -> None:
+    places = Places(1)
+    with pytest.raises(KeyError):
+        async with places.hold(wait_s=now):
+            raise KeyError
+    assert places.free == 1
+
+
+async def test_who_is_cancelled_when_it_is_granted_gives_it_back() -> None:
+    places = Places(1)
+    assert await places.take(wait_s=now)
+    waiting = asyncio.create_task(places.take(wait_s=long))
+    await asyncio.sleep(0)
+    places.give_back()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert places.free == 1
+
+
+async def test_a_wait_may_grow() -> None:
+    places, limits_s = Places(1), iter([0.01, 60.0, 60.0])
+    assert await places.take(wait_s=now)
+    waiting = asyncio.create_task(places.take(wait_s=lambda: next(limits_s)))
+    await asyncio.sleep(0.05)
+    places.give_back()
+    assert await waiting
+
+
+async def test_the_client_that_holds_least_is_first_then_its_request_that_holds_least() -> None:
+    places, order = Places(4), []
+
+    async def take(client: str, request: int) -> None:
+        SENDER.set((client, request))
+        await places.take(wait_s=long)
+        order.append((client, request))
+
+    tasks = [asyncio.create_task(take("a", 1)) for _ in range(6)]
+    tasks += [asyncio.create_task(take("a", 2)), asyncio.create_task(take("b", 3))]
+    await asyncio.sleep(0)
+    SENDER.set(("a", 1))
+    for _ in range(4):
+        places.give_back()
+        await asyncio.sleep(0)
+    assert order[:4] == [("a", 1)] * 4
+    assert order[4:6] == [("b", 3), ("a", 2)]
+    await asyncio.gather(*tasks)
+
+
+async def test_a_client_leaves_the_spare_to_others() -> None:
+    places = Places(3, spare=1)
+    assert await places.take(wait_s=now)
+    assert await places.take(wait_s=now)
+    assert not await places.take(wait_s=now)
+    waiting = asyncio.create_task(places.take(wait_s=long))
+    await asyncio.sleep(0)
+    SENDER.set(("other", 1))
+    assert await places.take(wait_s=now)
+    assert not waiting.done()
+    waiting.cancel()
