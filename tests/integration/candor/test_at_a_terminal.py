@@ -1,6 +1,5 @@
 """Verbs at a terminal: progress and whole figures; a pipe is plain."""
 
-import csv
 import fcntl
 import os
 import pty
@@ -18,7 +17,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import labeled_folder
 from tests.builders.monitored import record_unsure_answers
-from tests.builders.processes import Process, candor_here
+from tests.builders.processes import candor_here
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 QUICK = shlex.split(
@@ -105,28 +104,6 @@ def test_the_way_from_images_to_a_calibrated_version(images: Path, tmp_path: Pat
         prose = [line for line in left if "Next: candor" not in line]
         assert len(prose) < len(left)
         assert max(map(len, prose)) <= 40
-
-
-def test_uploads(tmp_path: Path) -> None:
-    answers, labels = tmp_path / "answers.csv", tmp_path / "labels.csv"
-    rows = [(f"eye-{number}", 0.7, "ab"[number % 2]) for number in range(30)]
-    for file, names, kept in (
-        (answers, ("request_id", "confidence", "predicted"), (0, 1, 2)),
-        (labels, ("request_id", "label"), (0, 2)),
-    ):
-        with file.open("w", newline="") as stream:
-            csv.writer(stream).writerows([names, *([row[at] for at in kept] for row in rows)])
-    monitor = Process("monitor", tmp_path, ledger=f"sqlite:///{tmp_path}/ledger.db")
-    where = ("--model", "retina", "--url", monitor.url)
-    for verb, file, more in (
-        ("predictions", answers, ("--classes", "a,b")),
-        ("feedback", labels, ()),
-    ):
-        shown = at_a_terminal(verb, file, *more, *where, columns=40)
-        assert "30/30" in shown
-        assert "━" not in "".join(lines_left(shown))
-        assert in_a_pipe(verb, file, *more, *where).replace("\n", "").isprintable()
-    monitor.stop()
 
 
 @pytest.mark.parametrize("verb", ["models", "calibrate", "recalibrate", "report"])

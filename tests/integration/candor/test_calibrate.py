@@ -1,11 +1,10 @@
-"""`candor calibrate` on predictions of a model of real images, against netcal and torchmetrics."""
+"""`candor calibrate` on predictions of real images, against netcal and torchmetrics; slips."""
 
 import csv
 import json
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.classification import MulticlassCalibrationError
 
+from candor.predictions.errors import PredictionsRefused
 from tests.builders.processes import candor_here
 
 run = partial(candor_here, "calibrate", catch_exceptions=False)
@@ -85,26 +85,114 @@ def test_real_predictions_are_measured_as_others_measure_and_calibrated(
     assert [int(row["predicted"]) for row in rows] == p.argmax(axis=1).tolist()
 
 
-def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
-    done = run(file, "--out", tmp_path)
-    for part in (
-        "Overconfident. On average",
-        "A temperature was fitted on 1,397 rows",
-        "Measures",
-        "Classes",
-        "Reliability",
+CLASSES = ("normal", "pneumonia")
+
+
+def _table(
+    file: Path, *, labels: tuple[str, str] = CLASSES, too_sure: float = 3.0, slip: str | None = None
+) -> Path:
+    """300 rows, sorted by label; the log-odds are `too_sure` times those that the labels follow."""
+    rng = np.random.default_rng(1)
+    odds = rng.normal(0, 1.5, 300)
+    ill = rng.random(300) < 1 / (1 + np.exp(-odds))
+    p = 1 / (1 + np.exp(-too_sure * odds))
+    order = np.argsort(ill, kind="stable")
+    with file.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", *CLASSES, "label"])
+        for number, i in enumerate(order):
+            named = slip if slip and number == 299 else labels[int(ill[i])]
+            rows.writerow([f"{number}.png", f"{1 - p[i]:.6f}", f"{p[i]:.6f}", named])
+    return file
+
+
+@pytest.fixture
+def calibrator(tmp_path: Path) -> Path:
+    done = run(_table(tmp_path / "labeled.csv"), "--out", tmp_path / "cal")
+    first, *_, last = done.stderr.strip().splitlines()
+    assert first.endswith("labeled.csv, 300 rows, read as")  # how rows were read comes first
+    assert last.startswith("Calibrator and report are in")
+    return tmp_path / "cal/calibrator.json"
+
+
+def _applied(calibrator: Path, text: str, *more: str) -> tuple[list[dict[str, str]], str]:
+    source, to = calibrator.parent / "new.csv", calibrator.parent / "out.csv"
+    source.write_text(text)
+    done = run(source, "--apply", calibrator, "--to", to, *more)
+    with to.open(newline="") as stream:
+        return list(csv.DictReader(stream)), done.stderr
+
+
+def test_a_calibrator_is_applied_to_rows_without_labels_which_keep_their_ids(
+    calibrator: Path,
+) -> None:
+    rows, _ = _applied(
+        calibrator, "file,request_id,normal,pneumonia\na.png,r1,0.1,0.9\nb.png,,0.6,0.4\n"
+    )
+    assert [(row["row"], row["file"], row["request_id"], row["predicted"]) for row in rows] == [
+        ("1", "a.png", "r1", "pneumonia"),
+        ("2", "b.png", "", "normal"),
+    ]
+    assert 0.5 < float(rows[0]["probability pneumonia"]) < 0.8
+    swapped, _ = _applied(calibrator, "file,p_pneumonia,p_normal\na.png,0.9,0.1\n")
+    assert swapped[0]["probability pneumonia"] == rows[0]["probability pneumonia"]
+
+
+def test_one_score_is_of_the_class_that_it_names_or_that_is_said(calibrator: Path) -> None:
+    rows, said = _applied(calibrator, "file,p_normal\na.png,0.9\n")
+    assert rows[0]["predicted"] == "normal"
+    assert "p_normal was taken as the probability of 'normal'" in said
+    alone = "file,prob\na.png,0.9\n"
+    with pytest.raises(PredictionsRefused, match="--positive"):
+        _applied(calibrator, alone)
+    for name in CLASSES:
+        assert _applied(calibrator, alone, "--positive", name)[0][0]["predicted"] == name
+
+
+def test_columns_that_are_not_those_of_the_calibrator_are_refused_by_its_names(
+    calibrator: Path,
+) -> None:
+    with pytest.raises(
+        PredictionsRefused, match=r"classes of the calibrator, normal, pneumonia.*--scores"
     ):
-        assert part in done.stdout
-    assert "<svg" in (tmp_path / "report.html").read_text()
+        _applied(calibrator, "file,a,b\nx,0.1,0.9\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--apply", "calibrator.json"], "--apply CALIBRATOR goes with --to"),
-    ],
-)
-def test_options_that_exclude_each_other(file: Path, arguments: list[Any], said: str) -> None:
-    done = run(file, *arguments)
-    assert done.exit_code == 2
-    assert said in " ".join(done.stderr.replace("│", " ").split())
+def test_no_calibrator_is_written_where_none_improves(tmp_path: Path) -> None:
+    done = run(_table(tmp_path / "p.csv", too_sure=1.0), "--out", tmp_path / "out")
+    assert "No calibrator" in done.stdout
+    assert "No calibrator was written" in done.stderr
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "report.html",
+        "report.json",
+        "reliability.svg",
+    }
+
+
+def test_classes_in_another_order_than_the_columns_rename_nothing(tmp_path: Path) -> None:
+    """With columns p_ill,p_healthy this wrote a calibrator with a temperature of 20."""
+    source = (
+        _table(tmp_path / "p.csv").read_text().replace("normal,pneumonia,l", "p_ill,p_healthy,l")
+    )
+    source = source.replace("normal", "ill").replace("pneumonia", "healthy")
+    (tmp_path / "p.csv").write_text(source)
+    found = []
+    for options in ((), ("--classes", "healthy,ill")):
+        done = run(tmp_path / "p.csv", "--json", *options)
+        found.append(json.loads(done.stdout)["calibrator"])
+    assert found[0] == found[1]
+    assert found[0]["classes"] == ["ill", "healthy"]
+    assert 2 < 1 / found[0]["weight"][0] < 5
+
+
+def test_the_test_rows_judge_and_training_rows_are_left_out(tmp_path: Path) -> None:
+    """Answers to training images are right, those to others too sure: the verdicts differ."""
+    lines = _table(tmp_path / "p.csv").read_text().splitlines()
+    known = [f"t{n}.png,{1 - n % 2},{n % 2},{CLASSES[n % 2]},train" for n in range(600)]
+    others = [f"{line},{('val', 'test')[n % 2]}" for n, line in enumerate(lines[1:])]
+    (tmp_path / "p.csv").write_text("\n".join([f"{lines[0]},split", *known, *others]))
+    done = json.loads(run(tmp_path / "p.csv", "--json").stdout)
+    assert done["standing"] == "overconfident"
+    assert done["given"]["measures"]["n"] == 150
+    assert (done["effect"]["judged"], done["effect"]["fitted_on"]) == ("held-out", 150)
+    assert "600 rows of the split train left out" in done["notes"][0]

@@ -11,7 +11,7 @@ import typer
 from candor import command_line
 from model_store.store.canary import read_canary
 from model_store.store.store import Store
-from monitoring.errors import AuditMissing, RecalibrationRefused
+from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from tests.builders.bundles import png
 from tests.builders.monitored import record_unsure_answers
@@ -34,21 +34,6 @@ def test_every_help_fits_80_columns_and_says_what_the_verb_does() -> None:
         usage, purpose = [line for line in lines if line][:2]
         assert usage.startswith(f"Usage: {' '.join(['candor', *words])}")
         assert purpose.strip()[0].isupper(), words
-
-
-def test_a_refusal_is_one_sentence_and_exit_code_1(
-    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["candor", "promote", "tiny", "7", "--store", str(tiny_store.root)]
-    )
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    assert ended.value.code == 1
-    assert capsys.readouterr().err.strip() == (
-        f"candor: there is no version 7 of 'tiny': the store {tiny_store.root} has version 1 of "
-        "'tiny'"
-    )
 
 
 def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
@@ -161,22 +146,6 @@ def test_ledger_check_counts_and_repairs(labeled_ledger: str) -> None:
     assert mended.exit_code == 0
     assert json.loads(mended.stdout)["differing"].keys() == {"bin_day"}
     assert run("ledger", "check", *ledger).exit_code == 0
-
-
-def test_ledger_sources_sets_and_shows_policies(labeled_ledger: str) -> None:
-    where = ("ledger", "sources", "tiny", "--ledger", labeled_ledger, "--json")
-    done = json.loads(run(*where, "report=proxy").stdout)
-    assert (done["policies"], done["changed"]["labels"]) == ({"report": "proxy"}, 0)
-    assert json.loads(run(*where).stdout)["changed"] is None
-    assert run(*where, "report=maybe").exit_code == 1
-
-
-def test_ledger_acknowledge_needs_an_alarm_and_an_audit(labeled_ledger: str) -> None:
-    where = ("ledger", "acknowledge", "tiny", "--ledger", labeled_ledger, "--note", "looked")
-    refused = run(*where, "--chosen-labels")
-    assert isinstance(refused.exception, AuditMissing)
-    assert run(*where, "--tag", "site=B").exit_code == 1
-    assert [run(*where).exit_code for _ in range(2)] == [0, 1]
 
 
 def test_ledger_export_backup_prune_and_forget(labeled_ledger: str, tmp_path: Path) -> None:

@@ -1,23 +1,28 @@
-"""`candor models` and `candor promote` on real bundles and a real ledger."""
+"""`candor models`, `candor promote` and `candor canary` on real bundles and a real ledger."""
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from typer.testing import Result
 
 import candor
 from model_store.bundle.bundle import Bundle
+from model_store.errors import AliasError, InvalidName, NotInStore
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
-from monitoring.errors import BundleReplaced
+from monitoring.errors import BundleReplaced, ClockDoubtful
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import set_used
+from monitoring.ledger.schema import DAY_NS
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 from tests.builders.bundles import build_bundle
-from tests.builders.processes import candor_here as run
+from tests.builders.processes import candor_here
 
 
 def register(url: str, bundle: Bundle) -> None:
@@ -41,7 +46,7 @@ def test_everything_that_is_wrong_is_named(tiny_store: Store, url: str) -> None:
     for stray in ("01", "2.0", "-1"):
         (tiny_store.model("tiny") / stray).mkdir()
     (tiny_store.root / "a model").mkdir()
-    done = run("models", "verify", "--store", tiny_store.root, "--ledger", url, "--json")
+    done = candor_here("models", "verify", "--store", tiny_store.root, "--ledger", url, "--json")
     assert done.exit_code == 1
     problems = {
         (kind, each[kind]): each["problem"]
@@ -64,45 +69,27 @@ def test_everything_that_is_wrong_is_named(tiny_store: Store, url: str) -> None:
 @pytest.mark.parametrize("content", [b"{", b"\xff\x00", b"[]\n"])
 def test_a_history_that_is_damaged_is_named(tiny_store: Store, content: bytes) -> None:
     (tiny_store.model("tiny") / "history.jsonl").write_bytes(content)
-    done = run("models", "verify", "--store", tiny_store.root, "--ledger", "off", "--json")
+    done = candor_here("models", "verify", "--store", tiny_store.root, "--ledger", "off", "--json")
     assert done.exit_code == 1
     assert [each.get("record") for each in json.loads(done.stdout)] == [None, "history.jsonl"]
     assert (
         "line 1 of the history of 'tiny' is no event"
-        in run("models", "list", "--store", tiny_store.root, "--json").stdout
+        in candor_here("models", "list", "--store", tiny_store.root, "--json").stdout
     )
-
-
-VERBS = (("promote",), ("canary", "start"), ("models", "verify"))
-
-
-def test_another_spelling_of_a_version_is_a_usage_error(tiny_store: Store) -> None:
-    for version in ("01", "2.0", "0", "+1", "../..", "1e0", "\u0661"):
-        for verb in VERBS:
-            done = run(*verb, "tiny", version, "--store", tiny_store.root)
-            assert done.exit_code == 2, (verb, version)
-            assert "is not a version" in done.output
-
-
-def test_a_name_that_is_none_is_one_sentence(tiny_store: Store) -> None:
-    for name in ("..", "../x", "a/b", "", "x" * 65, "x\x1b[31m"):
-        for verb in VERBS:
-            version = () if verb[0] == "models" else ("1",)
-            done = run(*verb, name, *version, "--store", tiny_store.root)
-            assert done.exit_code == 1, (verb, name)
-            assert "is not a model name" in str(done.exception)
 
 
 def test_what_the_ledger_knows_otherwise_is_refused(tiny_store: Store, url: str) -> None:
     """Bundle, manifest and history fit each other, but the answers came from another bundle."""
     register(url, tiny_store.read("tiny"))
-    assert run("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
+    assert (
+        candor_here("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
+    )
     (tiny_store.model("tiny") / "history.jsonl").unlink()
     build_bundle(tiny_store.folder("tiny", 1), seed=4)
-    done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
+    done = candor_here("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
     assert (done.exit_code, tiny_store.production("tiny")) == (1, None)
     assert isinstance(done.exception, BundleReplaced)
-    checked = run("models", "verify", "--store", tiny_store.root, "--ledger", url)
+    checked = candor_here("models", "verify", "--store", tiny_store.root, "--ledger", url)
     assert checked.exit_code == 1
     assert "the ledger's answers of this version came from a bundle with digest" in checked.output
 
@@ -112,13 +99,13 @@ def test_a_ledger_that_is_away_holds_up_no_promotion_and_is_told(
 ) -> None:
     (tmp_path / "ledger.db").write_bytes(b"no database")
     for options, env in (((), {"CANDOR_LEDGER": url}), (("--ledger", url), {})):
-        done = run("promote", "tiny", 1, "--store", tiny_store.root, *options, env=env)
+        done = candor_here("promote", "tiny", 1, "--store", tiny_store.root, *options, env=env)
         assert done.exit_code == 0
         assert "could not be asked" in done.stdout
         told = candor.promote("tiny", 1, store=tiny_store.root, ledger=url)
         assert "The ledger could not be asked" in repr(told)
         assert told.as_dict()["notes"]
-    never_made = run("promote", "tiny", 1, "--store", tiny_store.root)
+    never_made = candor_here("promote", "tiny", 1, "--store", tiny_store.root)
     assert "could not be asked" not in never_made.output
 
 
@@ -130,9 +117,164 @@ def test_a_ledger_that_is_away_says_nothing_about_the_labels_of_a_canary(
     tiny_store.promote("tiny", 1)
     tiny_store.publish("tiny", partial(build_bundle, seed=2))
     start_canary(tiny_store, "tiny", 2, mode="shadow")
-    refused = run("canary", "promote", "tiny", "--store", tiny_store.root, "--ledger", url)
+    refused = candor_here("canary", "promote", "tiny", "--store", tiny_store.root, "--ledger", url)
     assert "could not be asked whether an answer of the canary" in str(refused.exception)
     promoted = candor.promote("tiny", 2, store=tiny_store.root, ledger=url)
     assert (promoted.version, promoted.canary_ended, promoted.labels) == (2, True, None)
     assert "without a label" not in repr(promoted)
     assert tiny_store.production("tiny") == 2
+
+
+@pytest.fixture
+def run(tiny_store: Store, tmp_path: Path) -> Callable[..., Result]:
+    """`candor models` on the store, with a ledger that every verb that asks one is given."""
+
+    def invoke(*arguments: object, answer: str | None = None) -> Result:
+        words = [*map(str, arguments), "--store", str(tiny_store.root)]
+        if arguments[0] != "promote":
+            words.insert(0, "models")
+        if arguments[0] in ("promote", "rollback", "gc") and "--ledger" not in words:
+            words += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
+        return candor_here(*words, input=answer)
+
+    return invoke
+
+
+@pytest.fixture
+def store(tiny_store: Store, tmp_path: Path) -> Store:
+    """Five versions of 2026-01-01, and a ledger in which version 2 was registered just now."""
+    for seed in range(1, 5):
+        tiny_store.publish("tiny", partial(build_bundle, seed=seed))
+    with (
+        Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger,
+        Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder,
+    ):
+        bundle = tiny_store.read("tiny", 2)
+        recorder.register(bundle.card, digest=bundle.digest)
+    return tiny_store
+
+
+def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
+    done = json.loads(run("promote", "tiny", 3, "--why", "new scanner", "--json").stdout)
+    assert (done["version"], done["why"], done["before"]) == (3, "new scanner", 1)
+    assert (
+        "'production' is back at version 1, from 3"
+        in run("rollback", "tiny", "--why", "refers too much").stdout
+    )
+    assert store.production("tiny") == 1
+    assert isinstance(run("rollback", "tiny").exception, AliasError)
+    events = json.loads(run("history", "tiny", "--alias", "production", "--json").stdout)
+    assert [(event["action"], event["version"], event.get("why")) for event in events] == [
+        ("set", 1, None),
+        ("set", 3, "new scanner"),
+        ("rolled back", 1, "refers too much"),
+    ]
+    shown = run("history", "tiny").stdout
+    assert "'production' rolled back to version 1, before 3" in shown
+    assert "refers too much" in shown
+
+
+def test_an_alias_is_set_shown_and_removed(store: Store, run: Callable[..., Result]) -> None:
+    assert run("alias", "tiny", "staging", 4, "--why", "for the test site").exit_code == 0
+    assert "points at version 4, since" in run("alias", "tiny", "staging").stdout
+    assert ": for the test site" in run("alias", "tiny", "staging").stdout
+    listed = json.loads(run("list", "--json").stdout)
+    assert [entry["aliases"] for entry in listed] == [["production"], [], [], ["staging"], []]
+    assert run("alias", "tiny", "staging", "--remove", "--json").exit_code == 0
+    assert store.alias("tiny", "staging") is None
+    assert isinstance(run("alias", "tiny", "staging").exception, AliasError)
+    assert run("alias", "tiny", "staging", 4, "--remove").exit_code == 2
+
+
+def test_gc_says_first_and_keeps_what_the_ledger_knows(
+    store: Store, run: Callable[..., Result]
+) -> None:
+    """1 is in production, 2 was served just now, 5 is the newest."""
+    shown = run("gc", "--keep", 1, "--dry-run")
+    assert shown.stdout.splitlines() == [
+        f"tiny {version}: made on 2026-01-01, and nothing refers to it" for version in (3, 4)
+    ]
+    assert run("gc", "--keep", 1, answer="n\n").exit_code == 1
+    assert run("gc", "--keep", 1, answer="").exit_code == 1
+    assert store.versions("tiny") == [1, 2, 3, 4, 5]
+    assert "2 removed" in run("gc", "--keep", 1, answer="y\n").output
+    assert store.versions("tiny") == [1, 2, 5]
+    assert "nothing to remove" in run("gc", "--keep", 1).output
+    assert (
+        json.loads(run("gc", "--keep", 1, "--ledger", "off", "--yes", "--json").stdout)[0][
+            "version"
+        ]
+        == 2
+    )
+
+
+@pytest.mark.parametrize("days", [-8, 400])
+def test_gc_removes_nothing_by_a_clock_that_contradicts_the_ledger(
+    store: Store, run: Callable[..., Result], tmp_path: Path, days: int
+) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, ledger.write() as connection:
+        set_used(connection, ledger.clock() + days * DAY_NS)
+    assert isinstance(run("gc", "--keep", 1, "--yes").exception, ClockDoubtful)
+    assert store.versions("tiny") == [1, 2, 3, 4, 5]
+
+
+def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
+    shown = run("show", "tiny", 2).stdout
+    assert shown == run("show", "tiny/2").stdout
+    for text in (
+        "tiny, version 2",
+        store.read("tiny", 2).digest,
+        "benign, malignant, normal",
+        "published version 2",
+    ):
+        assert text in shown
+    for which in (["tiny"], ["tiny/production"], ["tiny/1"], ["tiny", "production"], ["tiny", 1]):
+        found = json.loads(run("show", *which, "--json").stdout)
+        assert found["card"]["version"] == 1
+        assert found["aliases"]["production"]["version"] == 1
+        assert sorted(found["files"]) == [
+            "card.json",
+            "model.onnx",
+            "model_card.md",
+            "probes.json",
+            "reliability.svg",
+            "tiny.mar",
+        ]
+        assert [event["action"] for event in found["history"]] == ["published", "set"]
+
+
+def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> None:
+    shown = json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)
+    found = {each["field"]: each for each in shown["differences"]}
+    assert found["provenance.seed"] == {"field": "provenance.seed", "first": 0, "second": 2}
+    assert found["version"] == {"field": "version", "first": 1, "second": 3}
+    assert "file model.onnx" in found
+    assert "classes" not in found
+    assert not any("measures" in each or "bins" in each for each in found)  # without an interval
+    assert shown["cards"]["ece"]["lower"] < shown["cards"]["ece"]["upper"]
+    assert "provenance.seed" in run("diff", "tiny/1", "tiny/3").stdout
+    assert (
+        run("diff", "tiny", "production", 3).stdout
+        == run("diff", "tiny/production", "tiny/3").stdout
+    )
+    for words in (["tiny"], ["tiny", "1", "2", "3"], ["tiny", "tiny/1", "tiny/2"]):
+        assert "write it as chest 1 2" in run("diff", *words).stderr.replace("\n", " ")
+    assert "are the same in every byte" in run("diff", "tiny/1", "tiny/production").stdout
+
+
+@pytest.mark.parametrize(
+    ("which", "error"),
+    [
+        ("tiny/9", NotInStore),
+        ("tiny/nothing", NotInStore),
+        ("other", NotInStore),
+        ("../x", InvalidName),
+        ("tiny/A", AliasError),
+        ("tiny/", AliasError),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(
+    store: Store, run: Callable[..., Result], which: str, error: type[Exception]
+) -> None:
+    done = run("show", which)
+    assert isinstance(done.exception, error)

@@ -127,37 +127,6 @@ def test_a_file_that_is_wrong_is_an_error(tmp_path: Path, content: str | None, s
     assert candor_here(*arguments, tmp_path / "list.json").exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["train", "digits", "--augment", "flip"], 2, "choose one of: light"),
-        (["train", "digits", "--batch-size", "1"], 2, "--batch-size"),
-        (["train", "digits", "--recipe", "best"], 2, "fixed"),
-        (["export", "runs/none", "--calibrator", "best"], 2, "vector"),
-        (["train", "digits", "--loss", "dcaa"], 1, "unknown loss 'dcaa'"),
-        (["train", "digits", "--device", "cuda"], 1, "--device cpu"),
-    ],
-)
-def test_wrong_usage_fails_before_training(
-    arguments: list[str],
-    code: int,
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"HOME": str(tmp_path / "home"), "COLUMNS": "300"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("sys.argv", ["candor", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command_line.main()
-    assert ended.value.code == code
-    assert said in capsys.readouterr().err
-    assert not list(tmp_path.glob("runs/*"))
-
-
 @pytest.fixture
 def ill_and_healthy(tmp_path: Path) -> Path:
     """Nine dark images and 36 bright ones, in classes with names with brackets and a colon."""

@@ -223,13 +223,6 @@ def test_answers_are_predictions_and_no_labels(monitor: Run, folder: Path, tmp_p
     assert monitor("feedback", file, "--model", "fundus").exit_code != 0
 
 
-def test_columns_of_classes_are_sent_as_probabilities(monitor: Run, tmp_path: Path) -> None:
-    file = tmp_path / "answers.csv"
-    file.write_text("request_id,p_no,p_yes,label\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
-    done = monitor("predictions", file, "--model", "eyes", "--classes", "no,yes")
-    assert done.stdout.splitlines()[:2] == ["accepted: 2", "rejected: 1"]
-
-
 def test_a_usage_error_shows_control_characters() -> None:
     for typed in (
         ["feed\x1b[31mback"],

@@ -1,4 +1,4 @@
-"""No verb repeats what may be a password or a token in an address that it is given."""
+"""No verb repeats what may be a password or a token, in an address or in a file of tokens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +39,8 @@ LEDGERS = (
     f"u:{SECRET}@db/x",
     f"sqlite:///x.db?token={SECRET}",
     f"sqlite://u:{SECRET}@h/x",
+    f"me:{SECRET}@db/x",
+    f"postgresql://me:pass@{SECRET}/@db/x?password={SECRET}",
 )
 OF_SERVERS = (
     "predict a.png --model m --url",
@@ -131,7 +133,12 @@ def test_of_a_ledger(said: Said, verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "addresses"), [("CANDOR_STORE", STORES), ("CANDOR_LEDGER", LEDGERS)]
+    ("setting", "addresses"),
+    [
+        ("CANDOR_STORE", STORES),
+        ("CANDOR_LEDGER", (*LEDGERS, f"host=db password={SECRET}")),
+        ("CANDOR_TOKENS", (f"a-token-{SECRET}-of-an-admin admin",)),
+    ],
 )
 def test_of_a_setting(
     said: Said, monkeypatch: pytest.MonkeyPatch, setting: str, addresses: tuple[str, ...]
@@ -151,3 +158,38 @@ def test_of_a_store_that_a_server_does_not_find(capfd: pytest.CaptureFixture[str
 
 def test_an_address_arrives_with_both_slashes(said: Said) -> None:
     assert "there is no store memory://nowhere/m:" in said("models list --store memory://nowhere/m")
+
+
+TOKEN = "6706f5fe0c1d6706f5fe0c1d"
+TOKEN_FILES = {
+    "the server's own file": f"{TOKEN} read,predict reader\n2f4d4d06{TOKEN} admin eve\n",
+    "scopes": f"{TOKEN} read\n",
+    "two lines": f"{TOKEN}\n{TOKEN}x\n",
+    "not ASCII": f"{TOKEN}é\n",
+    "control characters": f"{TOKEN}\x07\n",
+    "not UTF-8": TOKEN.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize(
+    "verb", [["predict", "scan.png"], ["feedback", "labels.csv"], ["predictions", "labels.csv"]]
+)
+def test_a_file_that_is_no_token_is_refused_without_repeating_it(
+    verb: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan.png").write_bytes(b"x")
+    (tmp_path / "labels.csv").write_text("prediction_id,label,predicted,confidence\na,b,b,0.9\n")
+    arguments = [*verb, "--url", "http://127.0.0.1:9", "--token-file", "tokens"]
+    monkeypatch.setattr("sys.argv", ["candor", *arguments])
+    for content in TOKEN_FILES.values():
+        (tmp_path / "tokens").write_bytes(content.encode() if isinstance(content, str) else content)
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        said = "".join(capfd.readouterr())
+        assert ended.value.code == 1, said
+        assert "a token is one word" in said
+        assert TOKEN[:8] not in said
