@@ -124,7 +124,7 @@ def test_a_terminal_gets_hints_and_a_pipe_only_text(
         words += ("--ledger", url)
     shown = at_a_terminal(*words, columns=40)
     assert "…" not in shown
-    assert "Next:" not in shown  # what has a command: test_report_next.py
+    assert "Next:" not in shown  # what has a command: test_report.py
     assert max(map(len, lines_left(shown))) <= 40
     assert ("Fitting tiny" in shown) == (verb == "recalibrate")
     read = [in_a_pipe(*words)] if verb == "models" else []  # a process of its own, so once

@@ -70,7 +70,10 @@ CODES: Final[dict[str, dict[int, tuple[str, ...]]]] = {
         1: ("4 --data nothing.npz",),
         2: ("6", "3 --data digits", "3 --data digits --out scored"),
     },
-    "import": {1: ("classes.csv", "nothing.onnx"), 2: ("a.onnx --size 7", "a.onnx --group site")},
+    "import": {
+        1: ("classes.csv", "nothing.onnx"),
+        2: (*("a.onnx --size 7", "a.onnx --group site"), "a.onnx --pixels ImageNet"),
+    },
     "models list": {0: ("",), 1: (NOWHERE,), 2: ("--nothing",)},
     "models show": {0: ("tiny", "tiny 2"), 1: ("tiny 9", f"tiny {NOWHERE}"), 2: ("",)},
     "models diff": {0: ("tiny 1 2",), 1: ("tiny 1 9",), 2: ("tiny",)},
@@ -89,7 +92,11 @@ CODES: Final[dict[str, dict[int, tuple[str, ...]]]] = {
         2: ("tiny 01", "tiny +1", "tiny 1e0", "tiny \u0661", "tiny 1 --limit 3"),
     },
     "models rollback": {0: ("tiny",), 1: ("tiny --alias nothing",), 2: ("",)},
-    "models alias": {0: ("tiny staging 2",), 1: ("tiny nothing",), 2: ("tiny staging --why so",)},
+    "models alias": {
+        0: ("tiny staging 2 --why new", "tiny staging", "tiny staging --remove"),
+        1: ("tiny nothing", "tiny staging", "tiny production --remove"),
+        2: ("tiny staging --why so", "tiny staging 2 --remove"),
+    },
     "models sign": {1: ("tiny 1 --key nothing.pem",), 2: ("tiny 1",)},
     "models samples": {0: ("tiny scan.png",), 1: ("nothing",), 2: ("tiny scan.png --clear",)},
     "canary start": {

@@ -16,7 +16,7 @@ import pytest
 from candor.terminal.console import visible
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, encode, picture, png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.monitored import record_unsure_answers
 from tests.builders.processes import Process, candor_here
 from training.experiments.tables import Table
@@ -82,25 +82,6 @@ def test_what_predict_says(hostile_store: Store, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
     said("predict", image, "--store", hostile_store.root, "--csv", table)
     assert all(f"probability {name}" in table.read_text(encoding="utf-8") for name in CLASSES)
-
-
-@pytest.mark.nightly
-def test_what_data_check_and_train_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    data = tmp_path / "[red]:heart:"
-    folders = [name.replace("/", "|") for name in CLASSES]
-    for name in folders:
-        (data / name).mkdir(parents=True)
-        for number in range(12):
-            (data / name / f"[b]{number}.png").write_bytes(encode(picture(number), "PNG"))
-    checked = said("data", "check", data)
-    assert "[red]:heart: (layout folder)" in checked
-    assert all(visible(name) in checked for name in folders)
-    network = ("--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--epochs", 1)
-    assert "[red]run" in said("train", data, *network, "--out", tmp_path / "[red]run")
-    assert "Published tiny version 1" in said(
-        "export", tmp_path / "[red]run", "--name", "tiny", "--store", tmp_path / "store", "--anyway"
-    )
 
 
 FORMULA = "=cmd|' /C calc'!A0"

@@ -13,7 +13,6 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-import candor
 from calibration.calibrators.temperature import softmax
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
 from tests.builders.bundles import SIDE, foreign_onnx
@@ -344,16 +343,6 @@ def test_what_two_readings_answer_differently_is_asked(tmp_path: Path, case: str
     said = run_import(tmp_path / "model.onnx", *options).exception
     assert isinstance(said, ForeignModelUnclear)
     assert all(each in str(said) for each in named), said
-
-
-@pytest.mark.parametrize("case", OPEN)
-def test_python_is_asked_for_parameters_and_not_for_options(tmp_path: Path, case: str) -> None:
-    build, options, _ = OPEN[case]
-    build(tmp_path / "model.onnx")
-    given = {name[2:]: value for name, value in zip(options[::2], options[1::2], strict=True)}
-    with pytest.raises(candor.Refused) as asked:
-        candor.import_model(tmp_path / "model.onnx", store=tmp_path / "store", **given)
-    assert "--" not in str(asked.value)
 
 
 def test_an_image_and_an_age_are_refused_with_the_reason(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 from PIL import Image
 
-from model_store.errors import ForeignModelRefused, ForeignModelUnclear, LabeledFolderRefused
+from model_store.errors import ForeignModelRefused, LabeledFolderRefused
 from tests.builders.bundles import SIDE, foreign_onnx
 from tests.builders.foreign import imported, linear, node, run_import, sigmoid
 
@@ -112,12 +112,6 @@ def test_classes_in_another_order_are_refused(tmp_path: Path, folder: str) -> No
         path, LabeledFolderRefused, "--data", folder, "--pixels", "unit", "--classes", "yes,no"
     )
     assert "--classes no,yes" in said
-
-
-def test_what_the_labels_do_not_tell_is_asked(tmp_path: Path) -> None:
-    few = labeled(tmp_path / "few", 12)
-    path = network(tmp_path / "model.onnx")
-    assert "--pixels" in refused(path, ForeignModelUnclear, "--data", str(few))
 
 
 def half(path: Path, *, bias: float, inputs: int) -> Path:

@@ -1,10 +1,10 @@
-"""What `candor import` refuses, each by name, without a trace, and never with all the memory."""
+"""What `candor import` refuses: each file and each lie by name, without a trace or all memory."""
 
 import json
 import os
+import struct
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from onnx import TensorProto, helper
 from model_store import kernel
 from model_store.bundle.graph import check_graph
 from model_store.errors import ForeignModelRefused, ModelStoreError
+from model_store.foreign import sandbox as sandbox_module
+from model_store.foreign.frames import MAX_HEAD_BYTES
 from model_store.foreign.inspection import inspect_model
 from model_store.foreign.onnx_file import read_onnx
 from model_store.foreign.sandbox import Sandbox
 from model_store.store.store import Store
-from tests.builders.bundles import SIDE, foreign_onnx, labeled_folder, linear
+from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 from tests.builders.processes import candor_here
 from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
 
@@ -214,6 +216,22 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         model(constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         "not finite",
     ),
+    "whole numbers scaled to fractions": (
+        model(
+            node("Cast", "pixels", "x", to=TensorProto.FLOAT),
+            *linear("Softmax", source="x"),
+            elem_type=TensorProto.UINT8,
+        ),
+        "--pixels raw",
+    ),
+    "an order of channels of gray images": (
+        model(
+            *linear("Softmax"),
+            shape=("N", 1, SIDE, SIDE),
+            constants={"weights": np.eye(SIDE * SIDE, 3, dtype=np.float32)},
+        ),
+        "--channels",
+    ),
     "logarithms of zero": (
         model(
             FLAT,
@@ -368,28 +386,6 @@ def test_numbers_that_are_no_scores_are_refused(tmp_path: Path, case: str) -> No
     assert named in refusal(path, *options)
 
 
-def test_whole_numbers_are_not_scaled_to_fractions(tmp_path: Path) -> None:
-    cast = node("Cast", "pixels", "x", to=TensorProto.FLOAT)
-    nodes = [cast, *linear("Softmax", source="x")]
-    path = foreign_onnx(tmp_path / "model.onnx", nodes, elem_type=TensorProto.UINT8)
-    assert "--pixels raw" in refusal(path)
-
-
-def test_gray_images_have_no_order_of_channels(tmp_path: Path) -> None:
-    weights = np.random.default_rng(0).normal(0, 0.5, (SIDE * SIDE, 3)).astype(np.float32)
-    shape, constants = ("N", 1, SIDE, SIDE), {"weights": weights}
-    foreign_onnx(tmp_path / "model.onnx", linear("Softmax"), shape=shape, constants=constants)
-    assert "--channels" in refusal(tmp_path / "model.onnx")
-
-
-def test_groups_need_labeled_images(tmp_path: Path) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
-    for option in ("--group", "--group-pattern"):
-        done = candor_here("import", path, "--classes", "a,b,c", "--pixels", "unit", option, "x")
-        assert done.exit_code == 2
-        assert "--data" in done.output
-
-
 @pytest.fixture(params=[True, False], ids=["kernel", "watched"])
 def enforces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the kernel enforces limits, or this process does, as on macOS."""
@@ -491,25 +487,6 @@ def test_external_data_that_is_cut_short_or_absent_is_refused(tmp_path: Path) ->
     assert "incomplete" in refusal(path)
 
 
-def test_external_data_beside_the_file_are_taken_in(tmp_path: Path) -> None:
-    foreign_onnx(tmp_path / "model.onnx")
-    model = onnx.load(tmp_path / "model.onnx")
-    onnx.save(
-        model,
-        tmp_path / "split.onnx",
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
-    said = ["--classes", "a,b,c", "--pixels", "unit", "--channels", "rgb", "--scores", "softmax"]
-    command = ["import", str(tmp_path / "split.onnx"), *said]
-    done = candor_here(*command, "--store", tmp_path / "store", "--json")
-    assert done.exit_code == 0, done.output
-    bundle = Path(json.loads(done.stdout)["folder"]) / "model.onnx"
-    assert (tmp_path / "weights.bin").stat().st_size < bundle.stat().st_size
-    assert "Not calibrated" in bundle.with_name("model_card.md").read_text()
-
-
 def _external(path: Path, location: str) -> Path:
     foreign_onnx(path)
     model = onnx.load(path)
@@ -588,20 +565,6 @@ def test_a_labeled_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     assert "broken.png: " in refusal(path, "--data", str(good))
 
 
-def test_pixels_that_nobody_calls_so_are_refused_with_what_is_expected(tmp_path: Path) -> None:
-    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
-    done = candor_here("import", path, "--classes", "a,b,c", "--pixels", "ImageNet")
-    assert done.exit_code == 2
-    assert "DIVISOR/MEAN/STD" in done.output
-
-
-def test_archives_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "model.mar"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("theirs.onnx", b"")
-    assert "unpack it and import the ONNX file" in refusal(path)
-
-
 def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x80\x04")
     command = [sys.executable, "-m", "candor", "import", str(tmp_path / "model.onnx")]
@@ -609,3 +572,127 @@ def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("candor: ")
+
+
+def frame(head: object, body: bytes = b"") -> bytes:
+    """A message with any head."""
+    data = head if isinstance(head, bytes) else json.dumps(head).encode()
+    return struct.pack("<QQ", len(data), len(body)) + data + body
+
+
+def arrays(*listed: object, body: bytes = b"") -> bytes:
+    return frame({"said": {}, "arrays": list(listed)}, body)
+
+
+RAW: dict[str, bytes] = {
+    "nothing": b"",
+    "a length of 2^63": struct.pack("<QQ", 2**63, 0),
+    "a body of 2^63": struct.pack("<QQ", 10, 2**63) + b"{}",
+    "a head that is too long": struct.pack("<QQ", MAX_HEAD_BYTES + 1, 0),
+    "a body that never comes": struct.pack("<QQ", 30, 2**28) + b'{"said": {}, "arrays": []}    ',
+    "a broken archive": struct.pack("<Q", 4) + b"PK\x03\x04" + bytes(20),
+    "half a head": struct.pack("<QQ", 10, 0) + b"{",
+    "no JSON": frame(b"\xff\xfe"),
+    "deep JSON": frame(b"[" * 30_000),
+    "a long number": frame(b'{"said": {"error": ' + b"9" * 10_000 + b'}, "arrays": []}'),
+    "a list": frame([]),
+    "no arrays": frame({"said": {"inputs": []}}),
+    "an error that is a number": frame({"said": {"error": 1}, "arrays": []}),
+    "missing fields": frame({"said": {}, "arrays": []}),
+    "extra fields": frame({"said": {"inputs": [], "more": 1}, "arrays": []}),
+    "wrong types": frame({"said": {"inputs": [{"name": 1}]}, "arrays": []}),
+    "inputs that are others": frame(
+        {
+            "said": {"inputs": [{"name": "y", "type": "tensor(float)", "shape": [1, 3, 8, 8]}]},
+            "arrays": [],
+        }
+    ),
+    "a pickled array": arrays(["model", "object", [1]], body=bytes(8)),
+    "a negative shape": arrays(["model", "uint8", [-1]]),
+    "a shape of 2^63": arrays(["model", "uint8", [2**63]]),
+    "a shape that is true": arrays(["model", "uint8", [True]], body=b"x"),
+    "other lengths": arrays(["model", "uint8", [3]], body=b"x"),
+    "no graph": frame(
+        {"said": {"refused": None, "missing": []}, "arrays": [["model", "uint8", [4]]]}, b"\xff" * 4
+    ),
+    "files outside": frame({"said": {"missing": ["../../etc/passwd"]}, "arrays": []}),
+    "endless output": b"endless",
+}
+_SAY = """
+import json, os, sys
+out = os.fdopen(os.dup(1), "wb")
+said = bytes.fromhex({said!r})
+try:
+    while said == b"endless":
+        out.write(bytes(2**16))
+    out.write(said)
+    out.flush()
+    sys.stdin.buffer.read() if said[-3:] != b"]  " else None
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("lie", RAW)
+def test_a_lie_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
+    monkeypatch.setattr(sandbox_module, "_START", _SAY.format(said=RAW[lie].hex()))
+    monkeypatch.setattr(Sandbox.__init__, "__kwdefaults__", {"memory_bytes": None, "seconds": 2})
+    path = foreign_onnx(tmp_path / "model.onnx", linear("Softmax"))
+    said = ("--classes", "a,b,c", "--pixels", "unit")
+    done = candor_here("import", path, "--store", tmp_path / "store", *said)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, ForeignModelRefused), done.exception
+    assert "\n" not in str(done.exception)
+    assert len(str(done.exception)) < 500
+    assert not (tmp_path / "store").exists()
+
+
+# What the process does with the scores of a run, as source.
+CHANGED: dict[str, str] = {
+    "not a number": "{name: value * np.nan for name, value in given.items()}",
+    "infinite": "{name: value + np.inf for name, value in given.items()}",
+    "fewer rows": "{name: value[:-1] for name, value in given.items()}",
+    "more classes": "{name: np.hstack([value, value]) for name, value in given.items()}",
+    "one number": "{name: np.float32(1).reshape(()) for name, value in given.items()}",
+    "no scores": "{}",
+    "other names": "{name + 'x': value for name, value in given.items()}",
+    "whole numbers": "{name: np.zeros(value.shape, 'int64') for name, value in given.items()}",
+}
+# From which run on it lies.
+_FIRST: dict[str, Callable[[str], str]] = {
+    "at once": lambda change: f"given = {change}",
+    "later": lambda change: f"calls.append(1); given = {change} if len(calls) > 25 else given",
+}
+
+
+@pytest.mark.parametrize("first", _FIRST)
+@pytest.mark.parametrize("change", CHANGED)
+def test_scores_are_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, first: str
+) -> None:
+    hostile = f"""
+import numpy as np
+from model_store.foreign import sandbox_worker
+honest, calls = sandbox_worker.run, []
+def run(*asked):
+    given = honest(*asked)
+    {_FIRST[first](CHANGED[change])}
+    return given
+sandbox_worker.run = run
+"""
+    start, call = sandbox_module._START.split("importlib.import_module")
+    monkeypatch.setattr(
+        sandbox_module, "_START", f"{start}\n{hostile}\nimportlib.import_module{call}"
+    )
+    path = foreign_onnx(
+        tmp_path / "model.onnx", linear("Softmax"), constants={"weights": color_weights()}
+    )
+    folder = labeled_folder(tmp_path / "labeled")
+    said = ("--classes", "a,b,c", "--pixels", "unit", "--data", str(folder), "--anyway")
+    done = candor_here("import", path, "--store", tmp_path / "store", *said)
+    if change == "whole numbers" and done.exit_code == 0:
+        return  # scores like any others
+    assert done.exit_code == 1, done.output
+    assert isinstance(done.exception, ForeignModelRefused), done.exception
+    assert "\n" not in str(done.exception)
+    assert not list((tmp_path / "store").rglob("card.json"))

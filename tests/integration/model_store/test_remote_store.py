@@ -1,13 +1,8 @@
 """The same store at an address: on a real S3 server on this machine, and in fsspec's memory."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,19 +27,6 @@ from model_store.store.verification import verify
 from tests.builders.bundles import build_bundle
 from tests.builders.object_store import ObjectStore, object_store
 from tests.builders.processes import candor_here
-
-WRITER = """
-import sys
-from functools import partial
-from pathlib import Path
-from model_store.errors import ModelStoreError
-from model_store.store.store import open_store
-from tests.builders.bundles import build_bundle
-store = open_store(sys.argv[1], cache=Path(sys.argv[2]))
-for seed in range(4):
-    store.promote("tiny", store.publish("tiny", partial(build_bundle, seed=seed)), by=sys.argv[3])
-    print(seed, flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -146,37 +128,6 @@ def test_a_swap_of_what_has_changed_does_nothing(store: Store) -> None:
     assert not two.swap("tiny", "x.json", b"0", b"2")
     assert two.swap("tiny", "x.json", b"1", b"2")
     assert two.read("tiny", "x.json") == b"2"
-
-
-@pytest.mark.nightly
-def test_writers_at_once_lose_nothing_though_one_is_killed(
-    reach: ObjectStore, tmp_path: Path
-) -> None:
-    address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    pipes["env"] = os.environ | reach.variables
-    program = [sys.executable, "-c", WRITER, address]
-    writers = [
-        subprocess.Popen([*program, str(tmp_path / f"{number}"), f"writer {number}"], **pipes)
-        for number in range(5)
-    ]
-    writers[0].stdout.readline()  # it has published and promoted once
-    writers[0].send_signal(signal.SIGKILL)
-    said = [writer.communicate(timeout=300) for writer in writers]
-    assert [writer.returncode for writer in writers] == [-signal.SIGKILL, 0, 0, 0, 0], said
-    store = open_store(address, cache=tmp_path / "cache")
-    events = store.state("tiny").events  # follows from line to line, or raises
-    promoted = Counter(event.by for event in events if event.alias == "production")
-    assert [promoted[f"writer {number}"] for number in range(1, 5)] == [4, 4, 4, 4]
-    published = [event.version for event in events if event.action == "published"]
-    assert len(published) == len(set(published)) >= 17
-    before = None
-    for event in events:
-        if event.alias == "production":
-            assert event.before == before  # each promotion saw the one before it
-            before = event.version
-    assert store.production("tiny") == before
-    assert [finding for finding in verify(store) if finding.problem] == []
 
 
 def test_what_was_changed_in_the_bucket_is_refused(

@@ -66,21 +66,29 @@ class Context(SimpleNamespace):
         return {index: code for index, (code, _) in self.statuses.items()}
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder / "archive")
+    return folder / "archive"
+
+
+def started(folder: Path) -> tuple[CandorHandler, Context]:
+    """A handler that has loaded the unpacked archive in a folder."""
+    handler, context = CandorHandler(), Context(folder)
+    handler.initialize(context)
+    return handler, context
+
+
 @pytest.fixture
 def archive(tiny_store: Store, tmp_path: Path) -> Path:
     """The unpacked archive of version 1 of "tiny"."""
-    folder = tmp_path / "archive"
-    with zipfile.ZipFile(tiny_store.folder("tiny", 1) / "tiny.mar") as packed:
-        packed.extractall(folder)
-    return folder
+    return unpacked(tiny_store.folder("tiny", 1) / "tiny.mar", tmp_path)
 
 
 def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
     archive: Path, tiny_store: Store
 ) -> None:
-    context = Context(archive)
-    handler = CandorHandler()
-    handler.initialize(context)
+    handler, context = started(archive)
     bodies: list[Any] = [bytearray(png(1)), b"text", png(2)[:-40], {"json": 1}, None, png(3)]
     requests = [{"body": body} for body in bodies]
     answers = handler.handle(requests, context)
@@ -105,14 +113,11 @@ def test_images_that_the_model_was_trained_on_are_counted(
         onnx=bundle.onnx,
         beside={DIGEST_FILE: TrainingDigests.of(seen, key=bytes(16)).as_bytes()},
     )
-    with zipfile.ZipFile(tmp_path / "tiny.mar") as packed:
-        packed.extractall(tmp_path / "archive")
     counted: Counter[str] = Counter()
     monkeypatch.setattr(
         WorkerCounters, "_add", lambda _, name, n, labels: counted.update({name: n})
     )
-    handler, context = CandorHandler(), Context(tmp_path / "archive")
-    handler.initialize(context)
+    handler, context = started(unpacked(tmp_path / "tiny.mar", tmp_path))
     assert counted["candor_training_images_total"] == 0
     handler.handle([{"body": png(number)} for number in (1, 2, 7)] + [{"body": b"text"}], context)
     assert counted["candor_training_images_total"] == 2
@@ -123,22 +128,18 @@ def test_probes_that_differ_stop_the_worker_or_warn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_bundle(tmp_path / "bundle", off_by=0.1)
-    with zipfile.ZipFile(tmp_path / "bundle" / "tiny.mar") as packed:
-        packed.extractall(tmp_path / "archive")
+    folder = unpacked(tmp_path / "bundle" / "tiny.mar", tmp_path)
     with pytest.raises(RuntimeError, match=r"differ by 0\.1"):
-        CandorHandler().initialize(Context(tmp_path / "archive"))
+        started(folder)
     monkeypatch.setenv("CANDOR_ON_DIFFERENCE", "warn")
-    CandorHandler().initialize(Context(tmp_path / "archive"))
+    started(folder)
 
 
 def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> None:
     of_b = subgroup(("B",), temperature=2.0, class_bias=(0.0, 1.0))
     store = publish_findings(tmp_path / "store", sets=True, subgroups={"Mass": of_b})
-    folder, card = tmp_path / "archive", store.read("chest").card
-    with zipfile.ZipFile(store.folder("chest", 1) / "chest.mar") as packed:
-        packed.extractall(folder)
-    handler = CandorHandler()
-    handler.initialize(context := Context(folder))
+    card = store.read("chest").card
+    handler, context = started(unpacked(store.folder("chest", 1) / "chest.mar", tmp_path))
     context.headers[1] = {"X-Candor-Tags": "site=B"}
     answers = json.loads(json.dumps(handler.handle([{"body": png(1)}] * 2, context)))
     predictor = Predictor(store.read("chest"))
@@ -161,8 +162,7 @@ def test_a_model_with_findings_answers_as_candors_own_server(tmp_path: Path) -> 
 def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store: Store) -> None:
     stack = np.random.default_rng(4).integers(0, 4096, (20, 30, 20)).astype(np.uint16)
     data = dicom_stack(stack)
-    handler = CandorHandler()
-    handler.initialize(context := Context(archive))
+    handler, context = started(archive)
     requests = [
         {"body": data, "frame": frame} for frame in (b"all", "3", b"middle", b"21", b"none")
     ] + [{"body": data}]
@@ -195,8 +195,7 @@ def test_the_answer_has_the_fields_of_candors_own(
         folder.mkdir()
         (folder / "card.json").write_text(card.model_dump_json())
         (folder / "model.onnx").write_bytes(build_onnx())
-        handler = CandorHandler()
-        handler.initialize(context := Context(folder))
+        handler, context = started(folder)
         (given,) = json.loads(json.dumps(handler.handle([{"body": png(1)}], context)))
         values = list(given["probabilities"].values())
         key = given["prediction_id"]
@@ -215,10 +214,7 @@ def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
 ) -> None:
     bundle = with_subgroups(tmp_path / "bundle", subgroup(("B",), temperature=3.0))
     write_archive(tmp_path / "tiny.mar", card=bundle.card, onnx=bundle.onnx, beside={})
-    with zipfile.ZipFile(tmp_path / "tiny.mar") as archive:
-        archive.extractall(tmp_path / "archive")
-    handler = CandorHandler()
-    handler.initialize(context := Context(tmp_path / "archive"))
+    handler, context = started(unpacked(tmp_path / "tiny.mar", tmp_path))
     context.headers[0] = {} if header is None else {"X-Candor-Tags": header}
     (given,) = handler.handle([{"body": png(1)}], context)
     tags = read_tags(header or "")
@@ -243,8 +239,7 @@ def test_tags_choose_the_calibrator_that_candors_own_server_chooses(
     ],
 )
 def test_tags_that_candors_own_server_refuses_are_refused(archive: Path, header: str) -> None:
-    handler = CandorHandler()
-    handler.initialize(context := Context(archive))
+    handler, context = started(archive)
     context.headers[0] = {"x-candor-tags": header}
     (given,) = handler.handle([{"body": png(1)}], context)
     assert (given["error"], context.codes()) == ("malformed_request", {0: 400})
@@ -264,8 +259,7 @@ def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
 
 @pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
 def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, request_id: str) -> None:
-    context, handler = Context(archive), CandorHandler()
-    handler.initialize(context)
+    handler, context = started(archive)
     context.headers[1] = {"x-request-id": request_id, "X-Request-ID": request_id}
     first, second = handler.handle([{"body": png(1)}, {"body": png(1)}], context)
     assert first["request_id"] == "id-0"
@@ -277,8 +271,7 @@ def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, request_id: 
 def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, handler = Context(archive), CandorHandler()
-    handler.initialize(context)
+    handler, context = started(archive)
     with monkeypatch.context() as patch:
         patch.setattr(handler, "_session", ort.InferenceSession(build_onnx(height=9)))
         broken = handler.handle([{"body": png(1)}, {"body": b"text"}], context)

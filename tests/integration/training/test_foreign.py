@@ -1,6 +1,10 @@
-"""Weights of a known architecture, and Hugging Face folders, answer as torch does."""
+"""Weights, Hugging Face folders and other files: they answer as torch does, or say what to do."""
 
+import io
 import json
+import pickle
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +16,18 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
+from torch import nn
 
-from model_store.errors import ModelStoreError
+from model_store.errors import ForeignModelRefused, ModelStoreError
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.source import open_source
 from model_store.image import decode
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import encode, foreign_onnx, picture
+from tests.builders.foreign import run_import
 from tests.builders.processes import candor_here
+from training.foreign import weights
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -112,17 +119,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, architecture: str, 
     assert said in refusal(tmp_path / "weights.safetensors", "--architecture", architecture)
 
 
-def test_a_file_with_more_than_tensors_is_never_loaded(tmp_path: Path) -> None:
-    torch.save(build("timm")[1], tmp_path / "whole.pth")
-    (tmp_path / "cut.safetensors").write_bytes(bytes([9]) + bytes(7) + b'{"a": 1}' + bytes(9))
-    for name, said in (
-        ("whole.pth", "more than tensors"),
-        ("cut.safetensors", "is no file of weights"),
-        ("absent.pth", "there is no file"),
-    ):
-        assert said in refusal(tmp_path / name, "--architecture", "timm/test_resnet")
-
-
 def test_an_architecture_belongs_to_weights_alone(tmp_path: Path) -> None:
     save_file({"x": torch.ones(1)}, tmp_path / "weights.pth")
     foreign_onnx(tmp_path / "model.onnx")
@@ -209,33 +205,6 @@ def test_a_folder_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
     assert "has neither model.onnx nor model.safetensors" in refusal(folder)
 
 
-def test_a_hugging_face_folder_without_onnx_is_built_by_transformers(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is no dependency")
-    torch.manual_seed(0)
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=24,
-        patch_size=8,
-        id2label=dict(enumerate(CLASSES)),
-        label2id={name: at for at, name in enumerate(CLASSES)},
-    )
-    model = transformers.ViTForImageClassification(config).eval()
-    model.save_pretrained(tmp_path / "theirs")
-    transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(
-        tmp_path / "theirs"
-    )
-    imported(tmp_path / "theirs")
-    found, pixels = answers(
-        tmp_path / "store", [encode(picture(seed, (24, 24)), "PNG") for seed in range(3)]
-    )
-    with torch.inference_mode():
-        logits = model(torch.from_numpy((pixels / 127.5 - 1).astype(np.float32))).logits
-    assert np.abs(found - torch.softmax(logits, dim=1).numpy()).max() < 1e-5
-
-
 def test_without_transformers_the_folder_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,3 +226,141 @@ def test_external_weights_are_found_from_the_folder_of_the_graph(tmp_path: Path)
         assert open_source(folder, sandbox).model.graph.initializer[0].raw_data
     (folder / "onnx" / "model.onnx_data").unlink()
     assert "which is not there" in refusal(folder)
+
+
+NAMES = ("Edema", "Mass", "Nodule")
+SAID = (
+    "--pixels",
+    "unit",
+    "--channels",
+    "rgb",
+    "--classes",
+    ",".join(NAMES),
+    "--scores",
+    "sigmoid",
+)
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+
+
+class Fatal:
+    """Whoever unpickles this ends the process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    ).eval()
+
+
+def test_weights_are_found_in_what_trainers_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the network that is exported; tests/integration/training/test_foreign.py goes on."""
+    found = []
+
+    def keep(module: nn.Module, path: Path, *_: object, **__: object) -> None:
+        found.append(module.state_dict())
+        raise ForeignModelRefused(str(path))
+
+    monkeypatch.setattr(weights, "exported", keep)
+    torch.manual_seed(0)
+    own = timm.create_model("test_resnet", num_classes=3).state_dict()
+    inner = {f"net.{key}": value for key, value in own.items()}
+    lightning = {
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": inner | {"loss.pos_weight": torch.ones(3)},
+        "hyper_parameters": {"lr": 0.1},
+        "epoch": 3,
+    }
+    torch.save(lightning, tmp_path / "model.onnx")
+    torch.save(own, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    save_file({key: value.contiguous() for key, value in inner.items()}, tmp_path / "tensors.pt")
+    for name in ("model.onnx", "old.bin", "tensors.pt"):
+        run_import(tmp_path / name, "--architecture", "timm/test_resnet", *SAID)
+        torch.testing.assert_close(found.pop(), own, rtol=0, atol=0)
+
+
+def test_layers_beside_the_network_are_not_dropped(tmp_path: Path) -> None:
+    module = timm.create_model("test_resnet", num_classes=3)
+    state = {f"backbone.{key}": value for key, value in module.state_dict().items()}
+    torch.save(state | {"head.weight": torch.ones(2, 3)}, tmp_path / "model.pth")
+    said = run_import(tmp_path / "model.pth", "--architecture", "timm/test_resnet", *SAID).exception
+    assert isinstance(said, ForeignModelRefused)
+    assert "head.weight" in str(said)
+
+
+def saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"{}")
+    return buffer.getvalue()
+
+
+LISTED = "docs/how-to/import-a-model.md"
+# What is written, and what the refusal must name.
+REFUSED: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
+    "a pickle": (lambda: pickle.dumps(Fatal()), ("pickle", "never loads", LISTED)),
+    "TorchScript": (lambda: zipped("m/code/a.py", "m/constants.pkl"), ("torch.onnx.export",)),
+    "Keras 3": (lambda: zipped("metadata.json", "model.weights.h5"), ("unpack it", LISTED)),
+    "a zip of a model": (
+        lambda: zipped("a/model.onnx", "a/labels.txt"),
+        ("model.onnx", "unpack"),
+    ),
+    "a damaged zip": (lambda: saved(network())[:5000], ("damaged",)),
+    "OpenVINO": (lambda: b'<?xml version="1.0"?>\n<net name="m" version="11">', (LISTED,)),
+    "a web page": (lambda: b"\n<!doctype html>", ("download it again",)),
+    "a frozen TensorFlow graph": (lambda: b"\n\x0b\n\x01x\x12\x0bPlaceholder", (LISTED,)),
+    "ExecuTorch": (lambda: b"\x1c\0\0\0ET12" + bytes(99), (LISTED,)),
+}
+
+
+def _old(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_taken_says_how(tmp_path: Path, case: str) -> None:
+    write, named = REFUSED[case]
+    content = write()
+    for name in ("model.onnx", "model.pt", "model"):
+        (tmp_path / name).write_bytes(content)
+        said = run_import(tmp_path / name, *SAID).exception
+        assert isinstance(said, ForeignModelRefused)
+        assert all(each in str(said) for each in named), said
+        assert "\n" not in str(said)
+
+
+def test_tensors_with_more_than_tensors_are_never_loaded(tmp_path: Path) -> None:
+    lightning = {"pytorch-lightning_version": "2", "state_dict": {}, "hyper_parameters": Fatal()}
+    for content in (saved(network()), _old(network()), saved(lightning), saved({"x": Fatal()})):
+        (tmp_path / "model.pt").write_bytes(content)
+        said = run_import(
+            tmp_path / "model.pt", "--architecture", "timm/test_resnet", *SAID
+        ).exception
+        assert isinstance(said, ForeignModelRefused)
+        assert "never loads" in str(said)
+
+
+def test_a_folder_without_a_graph_names_the_models_in_it(tmp_path: Path) -> None:
+    (tmp_path / "monai" / "models").mkdir(parents=True)
+    (tmp_path / "monai" / "models" / "model.pt").write_bytes(b"")
+    said = run_import(tmp_path / "monai", *SAID).exception
+    assert re.search(r"import .*models/model\.pt itself", str(said))

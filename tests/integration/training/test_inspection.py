@@ -12,7 +12,7 @@ from PIL import Image
 from calibration.wording import typed
 from tests.builders import trees
 from tests.builders.finding_sets import NAMES, compose, write_npz, write_table
-from training.datasets import Dataset, FileImages, Split, file_facts, load_dataset, write_report
+from training.datasets import Dataset, FileImages, Split, file_facts, load_dataset
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.report import duplicates, overlaps
 
@@ -32,20 +32,6 @@ def files(split: Split) -> set[Path]:
 
 
 class TestCorruptFiles:
-    def test_within_the_limit_they_are_left_out_listed_and_written(self, tmp_path: Path) -> None:
-        root = folder(tmp_path / "data", {"a": 60, "b": 60})
-        (root / "a/000.png").write_bytes(b"no image")
-        dataset = load_dataset(root)
-        assert [(each.path.name, "not an image" in each.reason) for each in dataset.excluded] == [
-            ("000.png", True)
-        ]
-        assert sum(sum(counts) for counts in dataset.counts.values()) == 119
-        write_report(dataset, tmp_path)
-        assert json.loads((tmp_path / "data.json").read_text())["excluded"][0]["path"].endswith(
-            "a/000.png"
-        )
-        assert (tmp_path / "excluded.csv").read_text().splitlines()[0] == "path,reason"
-
     def test_beyond_it_nothing_is_trained(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 10, "b": 10})
         (root / "a/000.png").write_bytes((root / "a/000.png").read_bytes()[:60])
@@ -101,20 +87,6 @@ class TestKeptFacts:
 
 
 class TestLeakage:
-    def test_the_same_file_in_two_splits_is_refused_with_counts_and_examples(
-        self, tmp_path: Path
-    ) -> None:
-        counts = {f"{split}/{name}": 6 for split in ("train", "test", "val") for name in "ab"}
-        root = folder(tmp_path, counts)
-        for number in range(2):
-            content = (root / f"train/b/{number:03}.png").read_bytes()
-            (root / f"test/b/copy{number}.png").write_bytes(content)
-        with pytest.raises(LeakingSplits, match="2 image contents in both") as caught:
-            load_dataset(root)
-        assert "train/b/000.png = test/b/copy0.png" in str(caught.value)
-        notes = load_dataset(root, allow_leakage=True).notes
-        assert notes[-1].startswith("allowed leakage: 2 image contents")
-
     def test_the_same_patient_in_two_splits_is_refused(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"train/a": 6, "train/b": 6, "test/a": 3, "test/b": 3})
         with pytest.raises(LeakingSplits, match=r"2 patients or groups in both train and test"):

@@ -197,22 +197,6 @@ class TestTables:
         with pytest.raises(BadDataset, match="Rename the one with the image files to path"):
             load_dataset(path)
 
-    def test_prefixes_and_folders_that_repeat_are_asked_about(self, tmp_path: Path) -> None:
-        some = trees.pictures()
-        for root, place in (("a", "{}/s{:03}_{}.png"), ("b", "{}/s{:03}/{}.png")):
-            for patient in range(16):
-                for image in range(4):
-                    name = place.format("yn"[patient % 2], patient, image)
-                    trees.write(tmp_path / root / name, next(some))
-            with pytest.raises(UnclearGroups) as asked:
-                load_dataset(tmp_path / root)
-            (pattern,) = re.findall(r"group_pattern='(.*?)',", str(asked.value))
-            splits = load_dataset(
-                tmp_path / root, group_pattern=pattern.replace(r"\\", "\\")
-            ).splits
-            groups = [split.groups for split in splits.values()]
-            assert sum(len(set(each.tolist())) for each in groups if each is not None) == 16
-
     def test_a_pattern_finds_groups_in_absolute_paths(self, tmp_path: Path) -> None:
         path = self.table(tmp_path, between=",", column="age")
         dataset = load_dataset(path, group_pattern=r"elsewhere/\[([0-9])")

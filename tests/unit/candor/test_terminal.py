@@ -1,4 +1,4 @@
-"""What the command line prints: text is no markup, and errors are one sentence."""
+"""What is printed: text is no markup, no width cuts a figure, and errors are one sentence."""
 
 import io
 
@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from calibration.document import FigureTable
+from calibration.bins import BinSums
+from calibration.document import Diagram, FactList, FigureTable, Heading, Items, Part, Verdict
+from calibration.markdown import markdown
+from calibration.measures.reliability import reliability
 from candor.terminal import progress
 from candor.terminal.console import LiteralConsole, sentence, stderr, stdout, visible
 from candor.terminal.evaluation import answer_tables
 from candor.terminal.predictions import short_text
-from candor.terminal.rendering import ShownTable
+from candor.terminal.rendering import ShownTable, rendered
+from console.document import document_page, fragment
 from training.evaluation.evaluation import evaluate
 from training.evaluation.predictions import Predictions
 
@@ -88,19 +92,6 @@ def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
     assert [row[0] for row in shown.rows[:2]] == ["class 10", "class 11"]
 
 
-def test_what_works_without_steps_says_so_in_a_terminal_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for is_terminal in (True, False):
-        stream = io.StringIO()
-        monkeypatch.setattr(
-            progress, "stderr", LiteralConsole(file=stream, force_terminal=is_terminal)
-        )
-        with progress.working("Fitting [b]\x1b"):
-            pass
-        assert ("Fitting [b]\\x1b ..." in stream.getvalue()) == is_terminal
-
-
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_width_cuts_stage_count_or_figures_of_a_bar(
     width: int, monkeypatch: pytest.MonkeyPatch
@@ -121,3 +112,34 @@ def test_no_answer_is_shown_as_certain_or_impossible() -> None:
         "over 99.9 %",
         "under 0.1 %",
     ]
+
+
+MARKUP = "<b>|[red]*x*"
+BINS = reliability(BinSums.from_predictions([0.9, 0.8], [True, False]))
+DOCUMENT: list[Part] = [
+    Heading(f"title {MARKUP}", level=1),
+    Verdict(f"word {MARKUP}", "sentence"),
+    f"text {MARKUP}",
+    FactList([(f"name {MARKUP}", f"value {MARKUP}")]),
+    Items([f"item {MARKUP}"], f"items {MARKUP}"),
+    FigureTable("table", ["", f"column {MARKUP}"], [[f"row {MARKUP}", "1"]]),
+    Diagram("diagram", BINS),
+]
+WORDS = ("title", "word", "sentence", "text", "name", "value", "item", "table", "column", "row")
+
+
+def test_every_renderer_shows_all_and_obeys_nothing() -> None:
+    console = LiteralConsole(file=io.StringIO(), width=200, color_system=None)
+    with console.capture() as printed:
+        for part in rendered(DOCUMENT):
+            console.print(part)
+    said = markdown(DOCUMENT, diagram_file="d.svg")
+    shown = {"page": document_page(DOCUMENT, title="t"), "fragment": fragment(DOCUMENT)}
+    for text in (printed.get(), said, *shown.values()):
+        assert [word for word in WORDS if word not in text] == []
+    assert printed.get().count(MARKUP) == 9
+    for text in (said, *shown.values()):
+        assert "<b>" not in text
+    assert "](d.svg)" in said
+    assert "<svg" in shown["page"]
+    assert shown["fragment"].count("data:image/svg+xml;base64,") == 1

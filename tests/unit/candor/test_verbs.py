@@ -1,7 +1,6 @@
 """The verbs are functions with signatures; the command line is their shell, and says the same."""
 
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,30 @@ from candor.terminal.report import Reported
 from candor.terminal.run_result import Trained
 from candor.terminal.verb_result import PlainResult, print_made
 from model_store.store.store import Store
-from tests.builders.processes import candor_here
+
+
+def test_every_name_can_be_used_and_is_listed() -> None:
+    for name in candor.__all__:
+        assert getattr(candor, name) is not None
+        assert name in dir(candor)
+
+
+def test_a_name_is_the_one_that_its_package_defines() -> None:
+    assert candor.Store is Store
+    assert candor.Measures is Measures
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'candor' has no attribute 'tarin'"):
+        candor.tarin  # noqa: B018
+
+
+def test_training_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(candor._MODULE_OF, "train", "training.not_installed")
+    monkeypatch.delitem(vars(candor), "train", raising=False)
+    with pytest.raises(ImportError, match=r"candor\.train needs more packages .* -m pip install "):
+        candor.train  # noqa: B018
+
 
 SHELL: Any = typer.main.get_command(app)
 IN_PYTHON = {
@@ -104,18 +126,6 @@ def test_errors_say_what_to_do_in_python(
     assert refused.value.__cause__ is not None
 
 
-def test_the_same_sentence_names_options_in_the_shell() -> None:
-    words = {
-        ("report", "chest", "--window", "all", "--since", "3d"): "give either --window or --since",
-        ("promote", "chest", "1", "--url", "http://a"): "--url: servers are asked with --wait",
-        ("import", "model.onnx", "--size", "7"): "--size: got '7'",
-    }
-    for typed, says in words.items():
-        done = candor_here(*typed)
-        assert done.exit_code == 2
-        assert says in " ".join(re.sub("[^ -~]", " ", done.output).split())
-
-
 RETURNED: dict[str, tuple[type, ...]] = {
     "train": (Trained,),
     "export": (Exported,),
@@ -149,18 +159,6 @@ def test_measures_show_themselves_in_a_notebook() -> None:
     assert "| Accuracy | 60.0 % |" in measured._repr_markdown_()
     several = candor.measure([[0.7, 0.9], [0.1, 0.4]] * 9, [[1, 1], [0, 0]] * 9, findings="*")
     assert "| 18 | 9 |" in several._repr_markdown_()
-
-
-def test_a_wrong_name_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="epoch"):
-        candor.train("digits", epoch=3)  # type: ignore[call-arg]
-
-
-def test_promoting_returns_what_was_promoted(tiny_store: Store) -> None:
-    promoted = candor.promote("tiny", 1, why="tried", store=tiny_store.root, ledger="off")
-    assert (promoted.model, promoted.version, promoted.production.why) == ("tiny", 1, "tried")
-    assert repr(promoted) == "tiny: version 1 is in production"
-    assert "tiny: version 1" in promoted._repr_html_()
 
 
 def test_what_a_function_returns_is_printed_by_the_root_alone(

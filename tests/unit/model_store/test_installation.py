@@ -1,9 +1,10 @@
-"""How this installation gets an extra: never by somebody else's name on the index."""
+"""What this installation is: how it gets an extra, its cores, and limits for its children."""
 
 import os
 import re
 import shlex
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from model_store.installation import (
     typed_command,
     usable_cores,
 )
+from model_store.kernel import ChildWatch
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -108,3 +110,24 @@ def test_cores_are_those_of_this_process_and_where_that_is_not_told_all(
     assert usable_cores() == 8
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cores() == 1
+
+
+def test_memory_taken_under_the_next_limit_is_not_held_against_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child may take 100 bytes once its limit is 1,000, which comes while it is looked at."""
+    watch = ChildWatch()
+    watch.limit(50)
+    raise_limit = threading.Thread(target=watch.limit, args=(1_000,))
+
+    def memory_bytes(_: ChildWatch) -> int:
+        raise_limit.start()
+        raise_limit.join(0.2)  # as long as it takes where nothing holds it up
+        return 10 if raise_limit.is_alive() else 100
+
+    monkeypatch.setattr(ChildWatch, "memory_bytes", property(memory_bytes))
+    watch._look_once()
+    raise_limit.join()
+    watch.close()
+    os.close(watch.child_end)
+    assert not watch.killed

@@ -35,6 +35,7 @@ def answers(classes: int = 3, seed: int = 0) -> tuple[Array, Array]:
 
 P, Y = answers()
 TWO, TRUE = answers(2, 1)
+SIX, SIX_TRUE = answers(6, 2)
 
 
 def text(
@@ -160,6 +161,49 @@ READ: dict[str, tuple[str, str | bytes, dict[str, Any], Array, Array]] = {
     "a patient column": (
         "a.csv", text(["MRN", *HEADER], OF_PATIENTS),
         {}, P, Y),
+    "logits by name": (
+        "a.csv", text([*(f"logit_{n}" for n in NAMES), "label"], by_name(LOGITS)), {}, P, Y),
+    "scores that are said to be logits": (
+        "a.csv", text([*(f"score_{n}" for n in NAMES), "label"], by_name(LOGITS + 40)),
+        asked(scores="score_*", kind="logits"), P, Y),
+    "rows that are normalized": (
+        "a.csv", text(HEADER, by_name(P / 2)), {"normalize": True}, P, Y),
+    **{
+        f"one column, labels as {first} and {second}": (
+            "a.csv", text([column, "label"],
+                          [[p, (first, second)[y]] for p, y in SINGLE]), more, TWO, TRUE)
+        for column, first, second, more in (
+            ("prob", 0, 1, {}),
+            ("p_ill", "well", "ill", {}),
+            ("prob", False, True, {}),
+            ("prob", "negative", "positive", {}),
+            ("prob", 0.0, 1.0, {}),
+            ("prob", "left", "right", {"positive": "right"}),
+        )
+    },
+    "one column and its own label": ("a.csv", text(["p_ill", "ill"], SINGLE), {}, TWO, TRUE),
+    "one column of the first class": (
+        "a.csv", text(["prob_normal", "ill"], [[1 - p, y] for p, y in SINGLE]),
+        {"positive": "0", **asked(label="ill")}, TWO[:, ::-1], 1 - TRUE),
+    "a label column for each class": (
+        "a.csv", text([*HEADER[:3], *(f"label_{n}" for n in NAMES)],
+                      [[*p, *np.eye(3, dtype=int)[y]] for p, y in zip(P.tolist(), Y, strict=True)]),
+        {}, P, Y),
+    "numbers of classes in the order of the option": (
+        "a.csv", text(["p_malignant", "p_benign", "p_normal", "label"],
+                      [[b, a, c, y] for (a, b, c), y in zip(P.tolist(), Y, strict=True)]),
+        {"classes": NAMES}, P[:, [1, 0, 2]], np.array([1, 0, 2])[Y]),
+    "numbers from 1 in the order of the option": (
+        "a.csv", text(["prob_0", "prob_1", "label"],
+                      [[*p, y + 1] for p, y in zip(TWO.tolist(), TRUE, strict=True)]),
+        {"classes": ("1", "2")}, TWO, TRUE),
+    "a class called none": (
+        "a.csv", text(["p_none", "p_severe", "label"],
+                      [[1 - p, p, ("none", "severe")[y]] for p, y in SINGLE]), {}, TWO, TRUE),
+    "rounded to two decimals, six classes": (
+        "a.csv", text([*(f"p_{k}" for k in range(6)), "label"],
+                      [[*row, y] for row, y in zip(SIX.round(2).tolist(), SIX_TRUE, strict=True)]),
+        {}, SIX.round(2) / SIX.round(2).sum(axis=1, keepdims=True), SIX_TRUE),
 }  # fmt: skip
 
 
@@ -177,16 +221,16 @@ def test_a_foreign_table_has_the_figures_of_other_code(tmp_path: Path, name: str
     classes = range(p.shape[1])
     assert found.accuracy == pytest.approx(accuracy_score(y, p.argmax(axis=1)))
     right = (p.argmax(axis=1) == y).astype(int)
-    on_edges = 5e-3 if name == "rounded rows" else 1e-6  # of bins, which netcal closes otherwise
+    on_edges = 5e-3 if name.startswith("rounded") else 1e-6  # netcal closes bins otherwise
     assert found.ece == pytest.approx(ECE(15).measure(p.max(axis=1), right), abs=on_edges)
-    if not found.nll_zeros and name != "rounded rows":
+    if not found.nll_zeros and not name.startswith("rounded"):
         assert found.nll == pytest.approx(log_loss(y, p, labels=classes), rel=1e-5)
     if p.shape[1] == 2:
         assert found.auroc == pytest.approx(roc_auc_score(y, p[:, 1]))
         assert found.brier == pytest.approx(2 * brier_score_loss(y, p[:, 1]), rel=1e-5)
 
 
-REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+REFUSED: dict[str, tuple[Any, ...]] = {
     "percent as numbers": (
         "a.csv", text(HEADER, [[*row, NAMES[y]] for row, y in zip(PERCENT, Y, strict=True)]),
         "--percent"),
@@ -286,15 +330,72 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
             for number, row in enumerate(by_name())
         ]),
         "--group rowIndex"),
+    "logits called probabilities": (
+        "a.csv", text(HEADER, by_name(np.log(P))), "cannot be negative.*--logits"),
+    "two rows that do not add up": (
+        "a.csv", text(HEADER, by_name(np.where(np.arange(N)[:, None] % 200 == 4, P / 2, P))),
+        "2 of 240 rows do not add up to 1: rows 5, 205"),
+    "one column for left and right": (
+        "a.csv", text(["prob", "label"], [[p, ("left", "right")[y]] for p, y in SINGLE]),
+        "probability of 'left' or of 'right'?.*--positive right"),
+    "one column and a positive class that no label is": (
+        "a.csv", text(["prob", "label"], SINGLE), "no label is called that", {"positive": "up"}),
+    "one column for three classes": (
+        "a.csv", text(["prob", "label"], [[p, "abc"[i % 3]] for i, (p, _) in enumerate(SINGLE)]),
+        "one column of probabilities needs labels of two classes; found 3"),
+    "which class the column of the other label is": (
+        "a.csv", text(["prob_normal", "ill"], SINGLE),
+        "is prob_normal the probability of '0' or of '1'.*--positive", asked(label="ill")),
+    "a confidence without a prediction": (
+        "a.csv", "confidence,label\n0.9,a\n", "needs a column with the predicted class"),
+    "predictions that are no labels": (
+        "a.csv", "confidence,label,predicted\n0.9,A,a\n", "write both with the same names"),
+    "an answer that is maybe right": (
+        "a.csv", "confidence,correct\n0.9,maybe\n", "row 1, .*'maybe' does not say"),
+    "two labels in a row": (
+        "a.csv", "p_a,p_b,label_a,label_b\n0.5,0.5,1,0\n0.5,0.5,1,1\n",
+        "single 1 in each row; row 2"),
+    "classes that no column is called by": (
+        "a.csv", PLAIN, "Columns keep their names", {"classes": ("malignant", "other", "normal")}),
+    "numbers from 1": (
+        "a.csv", text(["prob_0", "prob_1", "label"], [[p, 1 - p, y + 1] for p, y in SINGLE]),
+        "no column is about the label '2'"),
+    "two of three columns that are swapped": (
+        "a.csv", text(HEADER, by_name(P[:, [1, 0, 2]])), "do not belong together"),
+    "no label at all": (
+        "a.csv", "p_a,p_b,label\n0.5,0.5,\n", "no row has both a label and its probabilities"),
+    "a row without a patient": (
+        "a.csv", text(["MRN", *HEADER], [["", *OF_PATIENTS[0][1:]], *OF_PATIENTS[1:]]),
+        "row 1 name no group"),
+    "bytes that are no text": (
+        "a.csv", b"p_a,p_b,label\n0.5,0.5,na\xefve\n",
+        "not UTF-8 text .byte 0xef.: save it as CSV UTF-8"),
+    "a column twice": ("a.csv", b"p_a,p_a,label\n1,2,3\n", "two columns 'p_a'"),
+    "nothing": ("a.csv", b"", "no rows"),
+    "a header alone": ("a.csv", b"p_a,p_b,label\n", "no rows"),
+    "UTF-16 that ends early": ("a.csv", b"\xff\xfep\x00_\x00a\x00", "no rows"),
+    "a zero byte": (
+        "a.csv", b"p_a,p_b,label\n0.5,0.5,a\x00b\n0.5,0.5,p\n", "no column is about"),
+    "a quote that does not end": (
+        "a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, "field larger"),
+    "no scores": ("a.csv", b"age,label\n3,a\n", "which columns hold the scores"),
+    "no labels": ("a.csv", b"p_a,p_b\n0.5,0.5\n", "which column holds the true class"),
+    "no archive": ("a.npz", b"no archive", "no NumPy archive"),
+    "half an archive": ("a.npz", b"PK\x03\x04 cut", "no NumPy archive"),
+    "no Parquet": ("a.parquet", b"PAR1 no", "cannot be read as Parquet"),
+    "half of JSON": ("a.ndjson", b'{"p_a": 0.5\n', "line 1 is not JSON"),
+    "a list of JSON": ("a.ndjson", b"[1]\n", "line 1"),
+    "a key twice": ("a.ndjson", b'{"label": "a", "label": "b"}\n', "'label' is given twice"),
+    "a workbook": ("a.xlsx", b"", "expected a name that ends in"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_table_that_leaves_something_open_says_what_to_do(tmp_path: Path, name: str) -> None:
-    file, content, said = REFUSED[name]
+    file, content, said, *options = REFUSED[name]
     (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(PredictionsRefused, match=said):
-        read_predictions(tmp_path / file)
+        read_predictions(tmp_path / file, *(ReadingOptions(**each) for each in options))
 
 
 @pytest.mark.parametrize("header", ["file", "id"])

@@ -12,18 +12,26 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.calibrators.temperature import softmax
 from model_store.bundle.bundle import CARD_FILE, MODEL_FILE, read_bundle, write_bundle
 from model_store.bundle.graph import with_calibrator
-from model_store.bundle.manifest import MANIFEST_FILE, write_manifest
+from model_store.bundle.manifest import (
+    MANIFEST_FILE,
+    FileEntry,
+    digest_of,
+    read_manifest,
+    write_manifest,
+)
 from model_store.errors import BundleError, CardError, FileError, GraphError, ManifestError
 from tests.builders.bundles import build_bundle, build_card, build_onnx
 
 Edit = Callable[[onnx.ModelProto], object]
 EditModel = Callable[[Edit], bytes]
-FILES = (MODEL_FILE, "tiny.mar", CARD_FILE, MANIFEST_FILE)
+WRITTEN = (MODEL_FILE, "tiny.mar", CARD_FILE, MANIFEST_FILE)
 
 
 @pytest.fixture
@@ -66,7 +74,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert card == build_card().model_copy(update={"files": card.files})
     assert sorted(card.files) == ["model.onnx", "tiny.mar"]
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {*FILES, "model_card.md", "reliability.svg"}
+    assert written == {*WRITTEN, "model_card.md", "reliability.svg"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,7 @@ def test_a_name_that_leads_elsewhere_is_refused_even_with_the_right_hash(
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_what_is_missing_or_no_plain_file_is_refused_and_not_waited_for(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
@@ -299,3 +307,111 @@ def test_a_calibrator_that_the_card_does_not_know_is_refused(tmp_path: Path) -> 
     for each, onnx_model in ((card, model), (biased, plain)):
         with pytest.raises(GraphError, match="class_bias"):
             write_bundle(tmp_path, card=each, onnx=onnx_model)
+
+
+FILES = (CARD_FILE, MANIFEST_FILE, MODEL_FILE, "tiny.mar")
+
+
+def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert (manifest.name, manifest.version) == ("tiny", 1)
+    assert sorted(manifest.files) == [
+        CARD_FILE,
+        MODEL_FILE,
+        "model_card.md",
+        "probes.json",
+        "reliability.svg",
+        "tiny.mar",
+    ]
+    assert all(
+        manifest.files[name] == FileEntry.of((folder / name).read_bytes())
+        for name in manifest.files
+    )
+    assert (
+        read_bundle(folder).digest
+        == manifest.digest
+        == digest_of((folder / MANIFEST_FILE).read_bytes())
+        == read_bundle(folder, digest=manifest.digest).digest
+    )
+    with pytest.raises(ManifestError, match=f"its digest is {manifest.digest}"):
+        read_bundle(folder, digest=digest_of(b""))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = build_bundle(tmp_path_factory.mktemp("sound") / "tiny" / "1").folder
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def damaged(
+    tmp_path_factory: pytest.TempPathFactory, sound: dict[str, bytes]
+) -> Callable[[str, bytes], Path]:
+    """A bundle in which one file holds something else."""
+    folder = tmp_path_factory.mktemp("damaged") / "tiny" / "1"
+    folder.mkdir(parents=True)
+
+    def write(name: str, data: bytes) -> Path:
+        for each in FILES:
+            (folder / each).write_bytes(data if each == name else sound[each])
+        return folder
+
+    return write
+
+
+@pytest.mark.slow
+@given(data=st.data(), name=st.sampled_from(FILES))
+@settings(max_examples=100)
+def test_every_change_of_bits_or_length_is_refused(
+    data: st.DataObject, name: str, sound: dict[str, bytes], damaged: Callable[[str, bytes], Path]
+) -> None:
+    changed = bytearray(sound[name])
+    bit = data.draw(st.integers(0, 8 * len(changed) - 1))
+    changed[bit // 8] ^= 1 << bit % 8
+    length = data.draw(st.integers(0, len(changed) - 1))
+    for each in (bytes(changed), sound[name][:length], sound[name] + b"\0"):
+        with pytest.raises(BundleError, match=r"bundle tiny/1 is refused"):
+            read_bundle(damaged(name, each))
+
+
+def test_a_file_that_it_does_not_name_is_refused_unless_hidden(folder: Path) -> None:
+    (folder / ".nfs0001").write_bytes(b"")
+    read_bundle(folder)
+    (folder / "model.onnx.data").write_bytes(b"weights")
+    with pytest.raises(FileError, match=r"model\.onnx\.data"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"format_version": 2}', "é"]
+)
+def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"manifest\.json"):
+        read_bundle(folder)
+
+
+def test_a_huge_manifest_is_not_read(folder: Path) -> None:
+    with (folder / MANIFEST_FILE).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ManifestError, match="1,099,511,627,776 bytes"):
+        read_bundle(folder)
+
+
+def test_another_spelling_or_version_is_refused(folder: Path) -> None:
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    with pytest.raises(ManifestError, match="spelled"):
+        read_bundle(folder)
+    write_manifest(folder, name="tiny", version=2)
+    with pytest.raises(BundleError, match="tiny/2"):
+        read_bundle(folder)
+
+
+def test_a_manifest_without_card_or_model_is_refused(folder: Path) -> None:
+    for name in (MODEL_FILE, CARD_FILE):
+        (folder / name).rename(folder.parent / name)
+        write_manifest(folder, name="tiny", version=1)
+        with pytest.raises(FileError, match=f"lists no {name}"):
+            read_bundle(folder)
+        (folder.parent / name).rename(folder / name)

@@ -1,4 +1,4 @@
-"""DICOM as machines write it: windows, rescale, bits and signs, colors, compressions, damage."""
+"""DICOM as machines write it: windows, bits and signs, gray, compressions, damage."""
 
 import tracemalloc
 import zlib
@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
 from model_store.image import InputSpec, decode, open_image
+from model_store.image.gray import as_gray
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, encoded, header, saved
 from tests.builders.hostile_images import packed_plane, rle_frame
 
@@ -39,149 +40,153 @@ def smooth(dtype: Any = np.uint8, top: int = 255) -> npt.NDArray[Any]:
     return np.rint((np.sin(x / 9) + np.cos(y / 7) + 2) / 4 * top).astype(dtype)
 
 
-class TestWindow:
-    """PS3.3 C.11.2.1.2, by hand and against pydicom."""
-
-    def test_of_several_windows_the_first_unless_the_model_has_one(self) -> None:
-        data = dicom(RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800])
-        assert np.array_equal(shown(data), shown(dicom(RAMP, WindowCenter=40, WindowWidth=80)))
-        spec = InputSpec(1, 16, 32, window=(600.0, 2800.0))
-        of_model = shown(dicom(RAMP, WindowCenter=600, WindowWidth=2800))
-        assert np.array_equal(decode(data, spec)[0], of_model)
-
-    def test_without_a_window_from_the_smallest_to_the_largest_value(self) -> None:
-        assert shown(dicom(np.array([[100, 150, 200]], np.uint16))).tolist() == [[0, 128, 255]]
-        assert shown(dicom(np.array([[100, 150, 200]], np.uint16), RescaleSlope=-2)).tolist() == [
-            [255, 128, 0]
-        ]
-        assert shown(dicom(np.full((2, 2), 7, np.uint16))).tolist() == [[0, 0], [0, 0]]
-
-    def test_padding_does_not_stretch_it(self) -> None:
-        stored = np.array([[-2000, 100, 150, 200]], np.int16)
-        assert shown(dicom(stored, PixelPaddingValue=-2000)).tolist() == [[0, 0, 128, 255]]
-
-    @pytest.mark.parametrize("width", [0, -5, ""])
-    def test_a_width_that_is_none_is_as_no_window(self, width: Any) -> None:
-        data = dicom(RAMP, WindowCenter=40, WindowWidth=width)
-        assert np.array_equal(shown(data), shown(dicom(RAMP)))
-
-    def test_a_width_of_one_is_a_threshold(self) -> None:
-        stored = np.array([[38, 39, 40, 41]], np.int16)
-        assert shown(dicom(stored, WindowCenter=40, WindowWidth=1)).tolist() == [[0, 0, 255, 255]]
-
-    @settings(max_examples=60)
-    @given(
-        st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
-        st.integers(-500, 500),
-        st.integers(2, 2000),
-        st.sampled_from([0.5, 1.0, 2.0]),
-        st.sampled_from([-1024.0, 0.0, 10.0]),
-    )
-    def test_as_pydicom_computes_it(
-        self, function: str, center: int, width: int, slope: float, intercept: float
-    ) -> None:
-        tags = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
-        data = dicom(RAMP, RescaleSlope=slope, RescaleIntercept=intercept, **tags)
-        with np.errstate(over="ignore"):
-            oracle = apply_windowing(
-                RAMP * slope + intercept, _tags(slope=slope, intercept=intercept, **tags)
-            )
-        # The range that pydicom fills.
-        low, high = -(2**15) * slope + intercept, (2**15 - 1) * slope + intercept
-        expected = (oracle - low) / (high - low) * 255
-        assert np.abs(shown(data) - expected).max() <= 0.5 + 1e-6
-
-    def test_a_lookup_table_is_followed(self) -> None:
-        item = Dataset()
-        item.LUTDescriptor = [4, 10, 8]
-        item.add_new("LUTData", "OW", np.array([0, 40, 200, 255], "<u2").tobytes())
-        data = dicom(np.array([[9, 10, 11, 12, 13, 99]], np.uint16), VOILUTSequence=[item])
-        assert shown(data).tolist() == [[0, 0, 40, 200, 255, 255]]
+def lookup() -> bytes:
+    item = Dataset()
+    item.LUTDescriptor = [4, 10, 8]
+    item.add_new("LUTData", "OW", np.array([0, 40, 200, 255], "<u2").tobytes())
+    return dicom(np.array([[9, 10, 11, 12, 13, 99]], np.uint16), VOILUTSequence=[item])
 
 
-def _tags(*, slope: float, intercept: float, **tags: Any) -> Dataset:
-    return header(RAMP.shape, RAMP.dtype, RescaleSlope=slope, RescaleIntercept=intercept, **tags)
+def palette() -> bytes:
+    tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for number, name in enumerate(("Red", "Green", "Blue"), 1):
+        levels = np.arange(4, dtype="<u2") * 0x1100 * number
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        tags[f"{name}PaletteColorLookupTableData"] = levels.tobytes()
+    return dicom(np.array([[0, 1], [2, 3]], np.uint8), **tags)
 
 
-class TestPixels:
-    def test_monochrome1_is_inverted(self) -> None:
-        for tags in ({}, {"WindowCenter": 0, "WindowWidth": 900}):
-            plain, inverted = (
-                dicom(RAMP, **tags),
-                dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **tags),
-            )
-            assert np.array_equal(255 - shown(plain), shown(inverted))
+def stored(pixels: npt.NDArray[Any], kind: str, data: bytes, *syntax: str, **tags: Any) -> bytes:
+    """A file whose pixel data are these bytes."""
+    dataset = header(pixels.shape, pixels.dtype, **tags)
+    dataset.add_new("PixelData", kind, data)
+    return saved(dataset, *syntax)
 
-    def test_every_width_and_sign(self) -> None:
-        for dtype in [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32]:
-            ends = np.iinfo(dtype)
-            stored = np.array([[ends.min, ends.max // 2 + ends.min // 2, ends.max]], dtype)
-            assert np.abs(shown(dicom(stored)).astype(int) - [[0, 128, 255]]).max() <= 1
 
-    @pytest.mark.parametrize(("dtype", "sign"), [(np.uint16, 0), (np.int16, 1)])
-    def test_bits_above_those_that_are_stored_are_not_the_images(
-        self, dtype: Any, sign: int
-    ) -> None:
-        values = np.array([[-2048, -1, 0, 1, 2047]] if sign else [[0, 1, 2048, 4094, 4095]])
-        littered = (values & 0x0FFF | 0x5000).astype(np.uint16).view(dtype)
-        window = {"WindowCenter": 0 if sign else 2048, "WindowWidth": 4096}
-        assert np.array_equal(
-            shown(dicom(littered, BitsStored=12, **window)),
-            shown(dicom(values.astype(dtype), **window)),
+def littered(values: list[int], dtype: Any) -> tuple[bytes, bytes]:
+    """Values of 12 bits, in files with something and with nothing in the four bits above."""
+    window = {"WindowCenter": (min(values) + max(values) + 1) // 2, "WindowWidth": 4096}
+    plain = np.array([values])
+    above = (plain & 0x0FFF | 0x5000).astype(np.uint16).view(dtype)
+    return dicom(above, BitsStored=12, **window), dicom(plain.astype(dtype), **window)
+
+
+def ends(dtype: Any) -> npt.NDArray[Any]:
+    limits = np.iinfo(dtype)
+    return np.array([[limits.min, limits.max // 2 + limits.min // 2, limits.max]], dtype)
+
+
+def packed(dtype: Any) -> tuple[bytes, bytes]:
+    top, low = (3000, 500) if np.dtype(dtype).itemsize > 1 else (255, 0)
+    pixels = (smooth(np.int64, top) - (low if dtype is np.int16 else 0)).astype(dtype)
+    return dicom_rle(pixels), dicom(pixels)
+
+
+THREE = np.array([[100, 150, 200]], np.uint16)
+COLORS = np.random.default_rng(0).integers(0, 4, (24, 32, 3), dtype=np.uint8)
+PLANES = np.ascontiguousarray(COLORS.transpose(2, 0, 1)).tobytes()
+# What is stored, and what is shown of it: these levels, or the same as of another file.
+SHOWN: dict[str, tuple[bytes, Any]] = {
+    "the first of several windows": (
+        dicom(RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800]),
+        dicom(RAMP, WindowCenter=40, WindowWidth=80),
+    ),
+    "no window": (dicom(THREE), [[0, 128, 255]]),
+    "no window and a negative slope": (dicom(THREE, RescaleSlope=-2), [[255, 128, 0]]),
+    "one value": (dicom(np.full((2, 2), 7, np.uint16)), [[0, 0], [0, 0]]),
+    "padding": (
+        dicom(np.array([[-2000, 100, 150, 200]], np.int16), PixelPaddingValue=-2000),
+        [[0, 0, 128, 255]],
+    ),
+    **{
+        f"a width of {width!r}": (dicom(RAMP, WindowCenter=40, WindowWidth=width), dicom(RAMP))
+        for width in (0, -5, "")
+    },
+    "a width of one": (
+        dicom(np.array([[38, 39, 40, 41]], np.int16), WindowCenter=40, WindowWidth=1),
+        [[0, 0, 255, 255]],
+    ),
+    "a lookup table": (lookup(), [[0, 0, 40, 200, 255, 255]]),
+    "a palette": (
+        palette(),
+        [[[0, 0, 0], [0x11, 0x22, 0x33]], [[0x22, 0x44, 0x66], [0x33, 0x66, 0x99]]],
+    ),
+    "unsigned values of 12 bits": littered([0, 1, 2048, 4094, 4095], np.uint16),
+    "signed values of 12 bits": littered([-2048, -1, 0, 1, 2047], np.int16),
+    "big endian": (
+        stored(RAMP, "OW", RAMP.astype(">i2").tobytes(), ExplicitVRBigEndian),
+        dicom(RAMP),
+    ),
+    "colors by pixel": (dicom(COLORS), COLORS),
+    "colors by plane": (stored(COLORS, "OB", PLANES, PlanarConfiguration=1), COLORS),
+    "colors in RLE": (dicom_rle(COLORS), COLORS),
+    **{f"{dtype.__name__} in RLE": packed(dtype) for dtype in (np.uint8, np.uint16, np.int16)},
+}
+# The same, but for so many levels.
+NEARLY: dict[str, tuple[bytes, Any, int]] = {
+    **{
+        f"the ends of {dtype.__name__}": (dicom(ends(dtype)), [[0, 128, 255]], 1)
+        for dtype in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32)
+    },
+    **{
+        f"JPEG, {syntax.name}": (
+            dicom_frames([encoded(smooth(), "JPEG", quality=100)], syntax, (24, 32), np.uint8),
+            dicom(smooth()),
+            4,
         )
-
-    def test_big_endian(self) -> None:
-        dataset = header(RAMP.shape, RAMP.dtype)
-        dataset.add_new("PixelData", "OW", RAMP.astype(">i2").tobytes())
-        assert np.array_equal(shown(saved(dataset, ExplicitVRBigEndian)), shown(dicom(RAMP)))
-
-    def test_color_by_pixel_and_by_plane(self) -> None:
-        pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        assert np.array_equal(shown(dicom(pixels)), pixels)
-        dataset = header(pixels.shape, pixels.dtype, PlanarConfiguration=1)
-        dataset.add_new(
-            "PixelData", "OB", np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
-        )
-        assert np.array_equal(shown(saved(dataset)), pixels)
-
-    def test_palettes_are_looked_up(self) -> None:
-        tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
-        for number, name in enumerate(("Red", "Green", "Blue")):
-            tags[f"{name}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
-            tags[f"{name}PaletteColorLookupTableData"] = (
-                np.arange(4, dtype="<u2") * 0x1100 * (number + 1)
-            ).tobytes()
-        data = dicom(np.array([[0, 1], [2, 3]], np.uint8), **tags)
-        assert shown(data).tolist() == [
-            [[0, 0, 0], [0x11, 0x22, 0x33]],
-            [[0x22, 0x44, 0x66], [0x33, 0x66, 0x99]],
-        ]
+        for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    },
+}
 
 
-class TestCompression:
-    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
-    def test_rle_gray(self, dtype: Any) -> None:
-        pixels = smooth(dtype, 3000 if np.dtype(dtype).itemsize > 1 else 255) - (
-            500 if dtype is np.int16 else 0
-        )
-        assert np.array_equal(
-            shown(dicom_rle(pixels.astype(dtype))), shown(dicom(pixels.astype(dtype)))
-        )
+@pytest.mark.parametrize("case", SHOWN | NEARLY)
+def test_a_file_is_shown_as_it_is_meant(case: str) -> None:
+    data, expected, *most = (SHOWN | NEARLY)[case]
+    wanted = shown(expected) if isinstance(expected, bytes) else np.array(expected)
+    found = shown(data).astype(int)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= sum(most)
 
-    def test_rle_color(self) -> None:
-        pixels = np.random.default_rng(0).integers(0, 4, (24, 32, 3), dtype=np.uint8)
-        assert np.array_equal(shown(dicom_rle(pixels)), pixels)
 
-    @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
-    def test_jpeg(self, syntax: str) -> None:
-        data = dicom_frames([encoded(smooth(), "JPEG", quality=100)], syntax, (24, 32), np.uint8)
-        assert np.abs(shown(data).astype(int) - shown(dicom(smooth()))).max() <= 4
+def test_a_model_may_have_a_window() -> None:
+    data = dicom(RAMP, WindowCenter=[40, 600], WindowWidth=[80, 2800])
+    found = decode(data, InputSpec(1, 16, 32, window=(600.0, 2800.0)))
+    assert np.array_equal(found[0], shown(dicom(RAMP, WindowCenter=600, WindowWidth=2800)))
 
-    def test_another_one_is_refused_by_its_name(self) -> None:
-        syntax = DeflatedExplicitVRLittleEndian
-        data = dicom_frames([b"\xff\xd8\xff\xd9"], syntax, (24, 32), np.uint8)
-        with pytest.raises(UnsupportedImage, match=syntax.name.split(",")[0]):
-            shown(data)
+
+@pytest.mark.parametrize("tags", [{}, {"WindowCenter": 0, "WindowWidth": 900}])
+def test_monochrome1_is_inverted(tags: dict[str, Any]) -> None:
+    inverted = dicom(RAMP, PhotometricInterpretation="MONOCHROME1", **tags)
+    assert np.array_equal(255 - shown(dicom(RAMP, **tags)), shown(inverted))
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+    st.integers(-500, 500),
+    st.integers(2, 2000),
+    st.sampled_from([0.5, 1.0, 2.0]),
+    st.sampled_from([-1024.0, 0.0, 10.0]),
+)
+def test_a_window_is_as_pydicom_computes_it(
+    function: str, center: int, width: int, slope: float, intercept: float
+) -> None:
+    """PS3.3 C.11.2.1.2."""
+    tags: dict[str, Any] = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    tags |= {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
+    with np.errstate(over="ignore"):
+        oracle = apply_windowing(RAMP * slope + intercept, header(RAMP.shape, RAMP.dtype, **tags))
+    # The range that pydicom fills.
+    low, high = -(2**15) * slope + intercept, (2**15 - 1) * slope + intercept
+    expected = (oracle - low) / (high - low) * 255
+    assert np.abs(shown(dicom(RAMP, **tags)) - expected).max() <= 0.5 + 1e-6
+
+
+def test_another_compression_is_refused_by_its_name() -> None:
+    syntax = DeflatedExplicitVRLittleEndian
+    data = dicom_frames([b"\xff\xd8\xff\xd9"], syntax, (24, 32), np.uint8)
+    with pytest.raises(UnsupportedImage, match=syntax.name.split(",")[0]):
+        shown(data)
 
 
 class TestBounds:
@@ -298,3 +303,43 @@ SEEDS = [
     ),
     dicom(RAMP, frames=2),
 ]
+
+
+WINDOW = (40.0, 400.0)
+
+
+def windowed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """PS3.3 C.11.2.1.2.1, pixel by pixel."""
+    center, width = WINDOW
+    shares = (values - (center - 0.5)) / (width - 1) + 0.5
+    return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+
+
+def test_a_window_gives_each_stored_value_its_gray() -> None:
+    for kind, low, high in [
+        (np.uint8, 0, 2**8),
+        (np.int8, -(2**7), 2**7),
+        (np.uint16, 0, 2**16),
+        (np.int16, -(2**15), 2**15),
+        (np.int16, -1024, 3072),
+        (np.uint16, 7, 8),
+        (np.uint32, 2**20, 2**20 + 2**16),
+        (np.int32, -(2**16) - 5, -5),
+        (np.int32, -(2**20), 2**20),
+    ]:
+        for shape in [(1, 1), (3, 5), (300, 700)]:
+            pixels = np.random.default_rng(0).integers(low, high, shape).astype(kind)
+            pixels.flat[0], pixels.flat[-1] = low, high - 1
+            dataset = Dataset()
+            dataset.RescaleSlope, dataset.RescaleIntercept = "0.5", "-100"
+            expected = windowed(pixels.astype(np.float64) * 0.5 - 100)
+            assert np.array_equal(as_gray(pixels, dataset, WINDOW), expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_without_a_window_the_ends_are_those_beside_padding(kind: type[np.integer]) -> None:
+    pixels = np.array([[-2000, 0, 50, 100]]).astype(kind)
+    dataset = Dataset()
+    dataset.add_new("PixelPaddingValue", "SS" if kind is np.int16 else "US", int(pixels[0, 0]))
+    assert as_gray(pixels, dataset, None)[0, 1:].tolist() == [0, 128, 255]
+    assert as_gray(pixels[:, :1], dataset, None).shape == (1, 1)  # nothing but padding

@@ -1,4 +1,4 @@
-"""Rollbacks, retirement, and what gc keeps; the history that remembers all of it."""
+"""Rollbacks, retirement, canaries, and what gc keeps; the history that remembers all of it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 
 from model_store.errors import (
     AliasError,
+    CanaryError,
     HistoryError,
-    ManifestError,
     NotInStore,
     VersionRetired,
 )
 from model_store.store import changes
-from model_store.store.canary import end_canary, start_canary
+from model_store.store.canary import (
+    change_canary,
+    end_canary,
+    promote_version,
+    read_canary,
+    running_canary,
+    start_canary,
+)
 from model_store.store.event import Action, StoreEvent, new_event
 from model_store.store.history import HISTORY_FILE
 from model_store.store.state import ModelState
@@ -246,13 +253,6 @@ def test_a_history_that_is_gone_costs_no_version(store: Store) -> None:
     assert store.read("tiny").card.version == 3
 
 
-def test_a_bundle_replaced_before_it_was_ever_promoted_is_refused(store: Store) -> None:
-    """No alias knows its digest, but its publication does."""
-    build_bundle(store.folder("tiny", 2), 2, seed=9)
-    with pytest.raises(ManifestError, match=r"but the history \(published\) names sha256:"):
-        store.promote("tiny", 2)
-
-
 def test_an_alias_is_removed_and_rolled_back(store: Store) -> None:
     for version in (2, 4):
         store.set_alias("tiny", "staging", version)
@@ -264,15 +264,6 @@ def test_an_alias_is_removed_and_rolled_back(store: Store) -> None:
         store.remove_alias("tiny", "production")
     assert changes.roll_back(store, "tiny", "staging").version == 4
     assert store.production("tiny") == 3
-
-
-def test_a_history_that_is_a_link_is_refused(store: Store) -> None:
-    path = store.model("tiny") / HISTORY_FILE
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-    for act in (lambda: store.promote("tiny", 2), lambda: store.read("tiny", 2)):
-        with pytest.raises(HistoryError, match="symbolic link"):
-            act()
 
 
 def test_a_collection_that_died_is_finished_by_the_next(
@@ -288,3 +279,63 @@ def test_a_collection_that_died_is_finished_by_the_next(
     changes.collect(store, again)
     assert store.versions("tiny") == [1, 3, 4, 5]
     assert said(store)[-1:] == [("collected", 2)]
+
+
+@pytest.fixture
+def of_three(tiny_store: Store) -> Store:
+    for _ in range(2):
+        tiny_store.publish("tiny", build_bundle)
+    return tiny_store
+
+
+def test_a_canary_that_ends_while_it_is_changed_does_not_run_again(
+    of_three: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_canary(of_three, "tiny", 2, mode="header")
+    swap = LocalStorage.swap
+
+    def late(*arguments: Any) -> bool:
+        monkeypatch.setattr(LocalStorage, "swap", swap)
+        end_canary(of_three, "tiny", "aborted")
+        return swap(*arguments)
+
+    monkeypatch.setattr(LocalStorage, "swap", late)
+    with pytest.raises(CanaryError):
+        change_canary(of_three, "tiny", mode="share", share=0.5)
+    assert running_canary(of_three, "tiny") is None
+
+
+@pytest.mark.parametrize("way", ["end", "promote", "store", "rollback"])
+def test_however_its_version_gets_into_production_it_has_ended(of_three: Store, way: str) -> None:
+    """Otherwise it would begin again after a rollback."""
+    if way == "rollback":
+        for version in (2, 3):
+            of_three.promote("tiny", version)
+    started = start_canary(of_three, "tiny", 2, mode="share", share=0.25)
+    assert running_canary(of_three, "tiny") == started
+    changed = change_canary(of_three, "tiny", mode="shadow")
+    assert (changed.mode, changed.share, changed.started_at) == ("shadow", 0.0, started.started_at)
+    if way == "end":
+        assert end_canary(of_three, "tiny", "promoted", reason="good").reason == "good"
+    elif way == "promote":
+        assert promote_version(of_three, "tiny", 2) == read_canary(of_three, "tiny")
+    elif way == "store":
+        of_three.promote("tiny", 2)
+    else:
+        changes.roll_back(of_three, "tiny")
+    assert of_three.production("tiny") == 2
+    ended = read_canary(of_three, "tiny")
+    assert ended is not None
+    assert (ended.ended, ended.ended_at) == ("promoted", of_three.alias("tiny", "production").at)
+    assert promote_version(of_three, "tiny", 3) is None
+    changes.roll_back(of_three, "tiny")
+    assert running_canary(of_three, "tiny") is None
+
+
+def test_only_the_canary_that_was_meant_is_ended(of_three: Store) -> None:
+    first = start_canary(of_three, "tiny", 2, mode="header")
+    second = start_canary(of_three, "tiny", 3, mode="header")
+    with pytest.raises(CanaryError):
+        end_canary(of_three, "tiny", "aborted", canary=first)
+    assert running_canary(of_three, "tiny") == second
+    assert end_canary(of_three, "tiny", "aborted", canary=second).ended == "aborted"

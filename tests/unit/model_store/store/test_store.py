@@ -1,16 +1,19 @@
-"""The store: versions that appear whole or not at all, and an alias that is never half written."""
+"""The store: versions that appear whole or not at all, their list, and samples beside them."""
 
+import io
 import json
 import os
 import shutil
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from model_store.bundle.bundle import MODEL_FILE
+from model_store.bundle.bundle import CARD_FILE, MODEL_FILE
 from model_store.errors import (
     AliasError,
     BundleError,
@@ -20,9 +23,22 @@ from model_store.errors import (
     InvalidName,
     ManifestError,
     NotInStore,
+    SamplesInvalid,
 )
+from model_store.store.catalog import catalog
+from model_store.store.samples import (
+    LARGEST_BYTES,
+    MOST,
+    SAMPLES_FILE,
+    Sample,
+    read_samples,
+    write_samples,
+)
+from model_store.store.storage import LocalStorage
 from model_store.store.store import Store, open_store
+from model_store.store.verification import verify
 from tests.builders.bundles import build_bundle
+from tests.builders.findings import publish_findings
 
 RECORDS = (".lock", "history.jsonl")
 
@@ -60,31 +76,33 @@ def test_models_are_kept_apart_and_strays_ignored(tiny_store: Store) -> None:
     assert tiny_store.versions("tiny") == tiny_store.versions("Other.one") == [1]
 
 
-def test_a_build_that_raises_leaves_nothing(tiny_store: Store) -> None:
-    before = sorted(tiny_store.root.rglob("*"))
-
-    def fail(folder: Path, version: int) -> None:
-        build_bundle(folder, version)
-        raise RuntimeError("out of memory")
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        tiny_store.publish("tiny", fail)
-    assert sorted(tiny_store.root.rglob("*")) == before
-
-
 def _half(folder: Path, version: int) -> None:
     build_bundle(folder, version)
     (folder / MODEL_FILE).write_bytes(b"half")
 
 
-def test_a_build_that_is_unsound_is_not_published(tiny_store: Store) -> None:
-    builds = [lambda *_: None, _half, partial(build_bundle, name="another")]
-    builds.append(lambda folder, version: build_bundle(folder, version + 5))
+def _fail(folder: Path, version: int) -> None:
+    build_bundle(folder, version)
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [
+        (lambda *_: None, BundleError),
+        (_half, BundleError),
+        (partial(build_bundle, name="another"), BundleError),
+        (lambda folder, version: build_bundle(folder, version + 5), BundleError),
+        (_fail, RuntimeError),
+    ],
+)
+def test_a_build_that_is_unsound_or_raises_leaves_nothing(
+    tiny_store: Store, build: Any, error: type[Exception]
+) -> None:
     before = sorted(tiny_store.root.rglob("*"))
-    for build in builds:
-        with pytest.raises(BundleError):
-            tiny_store.publish("tiny", build)
-        assert sorted(tiny_store.root.rglob("*")) == before
+    with pytest.raises(error):
+        tiny_store.publish("tiny", build)
+    assert sorted(tiny_store.root.rglob("*")) == before
 
 
 @pytest.mark.slow
@@ -183,6 +201,7 @@ def test_a_history_that_is_none_is_refused_by_name(tiny_store: Store, text: str)
     [
         *({"version": wrong} for wrong in (2.0, "1", True, 0, 10**9)),
         *({"digest": "sha256:0"}, {"more": 1}, {"at": "x"}, {"alias": "../x"}),
+        *({missing: None} for missing in ("version", "digest", "alias")),
     ],
 )
 def test_an_event_with_a_wrong_field_is_refused(
@@ -190,18 +209,9 @@ def test_an_event_with_a_wrong_field_is_refused(
 ) -> None:
     path = tiny_store.root / "tiny" / "history.jsonl"
     *before, last = path.read_text().splitlines()
-    path.write_text("\n".join([*before, json.dumps(json.loads(last) | change)]) + "\n")
-    with pytest.raises(HistoryError, match=f"somebody changed it .{next(iter(change))}"):
-        tiny_store.production("tiny")
-
-
-@pytest.mark.parametrize("missing", ["version", "digest", "alias"])
-def test_an_event_that_says_too_little_is_refused(tiny_store: Store, missing: str) -> None:
-    path = tiny_store.root / "tiny" / "history.jsonl"
-    *before, last = path.read_text().splitlines()
-    said = {name: value for name, value in json.loads(last).items() if name != missing}
+    said = {name: value for name, value in (json.loads(last) | change).items() if value is not None}
     path.write_text("\n".join([*before, json.dumps(said)]) + "\n")
-    with pytest.raises(HistoryError, match=f"needs {missing}"):
+    with pytest.raises(HistoryError, match=f"somebody changed it .*{next(iter(change))}"):
         tiny_store.production("tiny")
 
 
@@ -297,3 +307,104 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
     file.write_text("x")
     with pytest.raises(NotInStore, match="is a file"):
         open_store(file, cache=tmp_path)
+
+
+def test_each_version_is_listed_with_its_cards_figures(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", partial(build_bundle, temperature=2.0))
+    tiny_store.publish("other", partial(build_bundle, name="other"))
+    entries = catalog(tiny_store)
+    assert [(entry.name, entry.version, entry.production) for entry in entries] == [
+        ("other", 1, False),
+        ("tiny", 1, True),
+        ("tiny", 2, False),
+    ]
+    assert [entry.temperature for entry in entries] == [1.5, 1.5, 2.0]
+    first, measures = entries[1], tiny_store.read("tiny").card.calibration.measures
+    assert (first.dataset, first.loss, first.reference) == ("generated", "ce", "val")
+    assert first.created_at == "2026-01-01T00:00:00+00:00"
+    assert (first.accuracy, first.ece, first.noise_floor) == tuple(
+        measures[key] for key in ("accuracy", "ece", "noise_floor")
+    )
+    assert first.problem is None
+
+
+def test_the_share_present_of_findings_is_not_listed_as_accuracy(tmp_path: Path) -> None:
+    store = publish_findings(tmp_path)
+    (entry,) = catalog(store)
+    assert entry.ece is not None
+    assert (entry.accuracy, entry.temperature) == (None, None)
+
+
+def test_a_card_that_cannot_be_read_is_listed_with_the_reason(tiny_store: Store) -> None:
+    tiny_store.publish("tiny", build_bundle)
+    (tiny_store.folder("tiny", 1) / CARD_FILE).unlink()
+    (tiny_store.folder("tiny", 2) / CARD_FILE).write_text("{}")
+    missing, empty = catalog(tiny_store)
+    assert missing.problem
+    assert missing.production
+    assert empty.problem
+    assert empty.ece is None
+
+
+ONE = Sample("scan 1.png", b"png")
+
+
+def packed(**files: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def test_what_is_written_is_read_by_name_and_can_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    storage = LocalStorage(tmp_path)
+    assert read_samples(storage, "tiny") == []
+    write_samples(storage, "tiny", [Sample("b", b"2"), Sample("a", b"1")])
+    assert read_samples(storage, "tiny") == [Sample("a", b"1"), Sample("b", b"2")]
+    write_samples(storage, "tiny", [ONE])
+    assert read_samples(storage, "tiny") == [ONE]
+    write_samples(storage, "tiny", [])
+    assert read_samples(storage, "tiny") == []
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [Sample(f"{number}", b"") for number in range(MOST + 1)],
+        [Sample("large", bytes(LARGEST_BYTES + 1))],
+        [ONE, ONE],
+        [Sample("", b"")],
+        [Sample("../x", b"")],
+        [Sample("a\nb", b"")],
+        [Sample("n" * 101, b"")],
+    ],
+)
+def test_odd_samples_are_refused_and_nothing_is_written(
+    tmp_path: Path, samples: list[Sample]
+) -> None:
+    with pytest.raises(SamplesInvalid, match="tiny"):
+        write_samples(LocalStorage(tmp_path), "tiny", samples)
+    assert list(tmp_path.rglob("*.zip")) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"none",
+        b"",
+        packed(a=b"1")[:-30],
+        packed(**{"../x": b"1"}),
+        packed(bomb=bytes(LARGEST_BYTES + 1)),
+    ],
+    ids=["text", "empty", "cut off", "outside", "bomb"],  # the archives hold the time of day
+)
+def test_a_file_that_is_no_such_archive_is_refused(tiny_store: Store, data: bytes) -> None:
+    (tiny_store.root / "tiny" / SAMPLES_FILE).write_bytes(data)
+    with pytest.raises(SamplesInvalid, match="tiny"):
+        read_samples(tiny_store.storage, "tiny")
+    problems = [each.item for each in verify(tiny_store) if each.problem]
+    assert problems == [SAMPLES_FILE]
+    write_samples(tiny_store.storage, "tiny", [ONE])
+    assert [each for each in verify(tiny_store) if each.problem] == []
