@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from console.formatting import calendar_day
+from monitoring.diagnosis.coverage import DAY_S
+from monitoring.diagnosis.phrases import day
 
 WIDE, NARROW, HEIGHT = 760, 340, 232  # a phone shows the narrow one, so its text keeps its size
 LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the right of them
@@ -56,7 +57,7 @@ class Axis:
     first: int
     last: int
     width: int
-    height, left, top, bottom, middle, lane = HEIGHT, LEFT, TOP, BOTTOM, (TOP + BOTTOM) / 2, _LANE
+    height, left, top, bottom, lane = HEIGHT, LEFT, TOP, BOTTOM, _LANE
 
     @classmethod
     def around(cls, first: int, last: int, marks: Sequence[Mark], *, width: int) -> "Axis":
@@ -77,10 +78,10 @@ class Axis:
     def ticks(self) -> list[Tick]:
         few = self.last - self.first < _TICKS - 1 or self.width == NARROW
         places = np.linspace(self.first, self.last, 2 if few else _TICKS).round().astype(int)
-        return [Tick(at, calendar_day(at)) for at in sorted({*places.tolist()})]
+        return [Tick(at, self.told(at)) for at in sorted({*places.tolist()})]
 
     def told(self, at: int) -> str:
-        return calendar_day(at)
+        return day(at * DAY_S)
 
     def x(self, at: float) -> float:
         """Where a place is; the only one is in the middle."""

@@ -10,7 +10,7 @@ from calibration.diagnosis.facts import AnswerGroup
 from calibration.diagnosis.groups import ALL
 from console.answer_links import answers_address
 from console.formatting import calendar_day
-from console.overview import alike, finding_lines, finding_rows, ongoing, verdict_of
+from console.overview import alike, finding_values, ongoing, verdict_of
 from console.rendering import render
 from console.report_document import report_values
 from console.sections import sections
@@ -48,7 +48,7 @@ class PageFrame:
     done: str = ""
 
     def around(self, report: ReportSummary, here: str, *, query: str = "") -> dict[str, Any]:
-        """The values of `sections/tabs.html.jinja`, and of pages that renew themselves. `query`:
+        """The values of the heading, and of pages that renew themselves. `query`:
         what the pages are about, if not the report alone.
         """
         return {
@@ -106,9 +106,8 @@ def findings_page(
     is_wrong = overview.findings[0].diagnosis.state in (State.ALARM, State.LOOK)
     return render(
         "findings.html",
-        **finding_rows(overview),
+        **finding_values(overview, gaps),
         verdict=verdict_of(overview.findings),
-        lines=finding_lines(overview, gaps),
         cases=_cases if frame.viewer.may("feedback") else None,
         steps=findings_todo(worst, frame.viewer, frame.acting) if is_wrong else (),
         alarms=[each for each in overview.findings if each.diagnosis.alarms]
@@ -117,7 +116,6 @@ def findings_page(
         **frame.around(
             overview.findings[0], "Overview", query=urlencode({"version": overview.version})
         ),
-        linked=True,
     )
 
 

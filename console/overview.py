@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
@@ -10,7 +11,7 @@ from calibration.diagnosis.facts import Deviation, main_deviation
 from calibration.diagnosis.groups import ALL
 from calibration.measures.estimates import IntervalEstimate
 from calibration.operating.facts import LiveRate, RateName, RateStanding
-from calibration.wording import in_points, percent
+from calibration.wording import percent
 from console.formatting import grouped
 from console.interval_chart import Forest
 from console.sections import TONES
@@ -80,25 +81,30 @@ def _direction(findings: Sequence[ReportSummary]) -> str:
 
 
 class FindingLine(NamedTuple):
-    """A finding in short: what was said and found, of those affected if an error goes on."""
+    """A finding in short: what was said and found, of those affected if an error goes on.
+
+    `figures`: more of it, by name.
+    """
 
     report: ReportSummary
     tone: str
-    title: str
+    words: Words
     said: float
     found: float
     gap: IntervalEstimate
     drawn: Markup
     spark: Markup
+    figures: dict[str, str]
 
 
-def finding_lines(
-    overview: FindingsReport, gaps: Mapping[str, Sequence[Days]]
-) -> list[FindingLine]:
-    """A line for each finding; `gaps`: its days, by the title of its report."""
+def finding_values(
+    overview: FindingsReport, gaps: Mapping[str, Sequence[Days]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What pages about all findings show; `gaps`: the days of each, by the title of its report."""
     shown = map(shown_gap, overview.findings)
     forest = Forest.of(end for gap in shown for end in (gap.lower, gap.upper))
-    return [_line(each, forest, gaps.get(each.title, ())) for each in overview.findings]
+    lines = [_line(each, forest, gaps.get(each.title, ())) for each in overview.findings]
+    return {"overview": overview, "lines": lines, "figures": [*lines[0].figures]}
 
 
 def _line(report: ReportSummary, forest: Forest, days: Sequence[Days]) -> FindingLine:
@@ -107,42 +113,29 @@ def _line(report: ReportSummary, forest: Forest, days: Sequence[Days]) -> Findin
     return FindingLine(
         report,
         TONES[report.diagnosis.state],
-        words_of(report.diagnosis).title.partition(": ")[2],
+        words_of(report.diagnosis),
         measures.mean_confidence if inside is None else inside.confidence,
         measures.accuracy if inside is None else inside.accuracy.estimate,
         gap,
         forest.draw(gap.estimate, gap.lower, gap.upper),
         sparkline(days),
+        _figures(report),
     )
 
 
-class OverviewRow(NamedTuple):
-    """A report in short; `tone` is a class of the style sheet, `figures` are names and values."""
-
-    report: ReportSummary
-    tone: str
-    words: Words
-    figures: tuple[tuple[str, str], ...]
-
-
-def overview_row(report: ReportSummary) -> OverviewRow:
-    measures, known, found = report.measures, report.coverage, report.diagnosis
-    said, whose = terms(report.finding), " (affected)" if report.elsewhere else ""
-    figures = (
-        (said.share, percent(measures.accuracy) + whose),
-        (said.gap, in_points(measures.signed_gap) + whose),
-        ("calibration error (ECE)", percent(measures.ece) + whose),
-        ("by chance", percent(measures.noise_floor)),
-        ("labels (of answers)", f"{grouped(known.labeled)} of {grouped(known.served)}"),
+def _figures(report: ReportSummary) -> dict[str, str]:
+    """Calibration error, labels, and the rates of all answers at the threshold in use."""
+    measures, known = report.measures, report.coverage
+    whose, rates = (
+        " (affected)" if report.elsewhere else "",
+        report.diagnosis.operating_points.rates,
     )
-    return OverviewRow(report, TONES[found.state], words_of(found), figures)
-
-
-def rate_figures(report: ReportSummary) -> tuple[tuple[str, str], ...]:
-    """Return the rates of all answers at the threshold in use, with what the card promises."""
-    rates = report.diagnosis.operating_points.rates
     of_all = {rate.name: rate for rate in rates if rate.group.key == ALL}
-    return tuple((f"{RATES[name]} (promised)", _rate(of_all.get(name))) for name in RateName)
+    return {
+        "calibration error (ECE)": percent(measures.ece) + whose,
+        "by chance": percent(measures.noise_floor),
+        "labels (of answers)": f"{grouped(known.labeled)} of {grouped(known.served)}",
+    } | {f"{RATES[name]} (promised)": _rate(of_all.get(name)) for name in RateName}
 
 
 def _rate(rate: LiveRate | None) -> str:
@@ -151,12 +144,3 @@ def _rate(rate: LiveRate | None) -> str:
     promise, lower = rate.promise, rate.standing is RateStanding.LOWER
     promised = f" ({percent(promise.lower)} to {percent(promise.upper)})" if promise else ""
     return f"{percent(rate.rate.estimate)}{', lower' if lower else ''}{promised}"
-
-
-def finding_rows(overview: FindingsReport) -> dict[str, Any]:
-    """Return what the table of a model's findings shows."""
-    rows = [
-        row._replace(figures=row.figures + rate_figures(row.report))
-        for row in map(overview_row, overview.findings)
-    ]
-    return {"overview": overview, "rows": rows, "figures": [name for name, _ in rows[0].figures]}

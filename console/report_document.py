@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from console.formatting import calendar_day
-from console.overview import finding_rows
+from console.overview import finding_values
 from console.rendering import render
 from console.sections import sections
 from monitoring.diagnosis.coverage import NOW
@@ -35,7 +35,7 @@ def report_values(found: PageData | FindingsReport) -> dict[str, Any]:
         values, of, paper = sections(found), found.report, "paper"
         title, asked, since = of.title, of.named, values["since"]
     else:
-        values, of, paper = finding_rows(found), found.findings[0], "findings_paper"
+        values, of, paper = finding_values(found), found.findings[0], "findings_paper"
         title, asked = found.model, {"version": str(found.version)}
         since = EACH_SINCE if any(each.since_s for each in found.findings) else ""
     return values | {
@@ -43,7 +43,6 @@ def report_values(found: PageData | FindingsReport) -> dict[str, Any]:
         "title": title,
         "asked": asked,
         "paper": f"sections/{paper}.html.jinja",
-        "linked": False,
         "period": since or _period(of, found.since_day),
         "looked": looked(found.entries),
     }

@@ -64,6 +64,10 @@ def watch(path: Path) -> Process:
     return process.await_ready()
 
 
+def unfold(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+
+
 def words(page: Page, *places: str) -> str:
     return " ".join(page.locator(place).first.inner_text() for place in places)
 
@@ -112,6 +116,25 @@ def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browse
         assert not any(f"site {site}" in each for site in BROKEN for each in tags)
 
 
+def test_tabs_stay_where_they_are_and_one_pattern_names_every_page(
+    hospitals: Process, browser: Browser
+) -> None:
+    places, titles = set(), set()
+    with open_page(browser, width=1440) as page:
+        for name in ("overview", "slices", "answers", "versions", "try", "label", "report"):
+            page.goto(hospitals.url + PAGES[name])
+            places.add(page.locator(".tabs").evaluate("each => each.getBoundingClientRect().top"))
+            titles.add(page.locator("h1:visible").inner_text())
+    assert len(places) == 1
+    assert titles == {MODEL}
+
+
+def test_a_remedy_is_one_screen(hospitals: Process, browser: Browser) -> None:
+    with open_page(browser, width=1440) as page:
+        page.goto(hospitals.url + PAGES["preview"])
+        assert_fits(page, 1440, SCREEN)
+
+
 def test_models_are_searched_narrowed_and_sorted_by_the_address(
     hospitals: Process, browser: Browser
 ) -> None:
@@ -121,6 +144,7 @@ def test_models_are_searched_narrowed_and_sorted_by_the_address(
         expect(names).to_have_count(4)
         expect(names.first).to_have_text(MODEL)
         expect(page.locator(".models svg.spark")).to_have_count(4)
+        expect(page.locator(".models small").first).to_have_text(re.compile(r"^\(.+ to .+\)$"))
         page.get_by_role("link", name="fine 3").click()
         expect(names).to_have_count(3)
         page.get_by_role("link", name="model", exact=True).click()
@@ -141,6 +165,8 @@ def test_every_page_is_two_screens_light_and_accessible(
             assert_usable(page, name)
             assert_fits(page, 390, 2 * PHONE, name)
             assert_fits(page, 2560, 2 * SCREEN, name)
+            unfold(page)
+            assert_fits(page, 390, None, name)
 
 
 def test_a_note_is_a_mark_on_the_chart_and_stands_in_the_report(

@@ -177,7 +177,7 @@ def test_a_report_reads_no_more_than_this_for_each_finding(monitored: MonitoredM
     broken = replace(first, since_s=1e9, elsewhere=first.measures)
     values = report_values(replace(overview, findings=(broken, *others)))
     assert "affected" in values["period"]
-    marked = ["affected" in row.figures[0][1] for row in values["rows"]]
+    marked = ["affected" in line.figures["calibration error (ECE)"] for line in values["lines"]]
     assert marked == [True, False, False]
 
 
@@ -358,7 +358,7 @@ async def test_one_verdict_names_every_finding_that_is_wrong(
     assert ({*names[:2]}, names[2:]) == ({"Edema", "Mass"}, ["Effusion"])
     for name, line in lines:
         said, found = (float(each) for each in re.findall(r"([\d.]+) %", line)[-2:])
-        (gap,) = re.findall(r'<td class="n">([+-][\d.]+)</td>', line)
+        (gap,) = re.findall(r'<td class="n">([+-][\d.]+) <small>', line)
         assert float(gap) == pytest.approx(said - found, abs=0.11), name
         assert "Cases" in line
 
