@@ -187,25 +187,6 @@ def test_a_second_key_labels_neither_this_case_again_nor_the_next(
     assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 1
 
 
-def test_signing_in_and_out(
-    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
-) -> None:
-    server = start(tiny_store, tokens="a-token-for-trying read,predict tom")
-    with open_page(browser) as page:
-        page.goto(f"{server.url}/try/tiny")
-        page.get_by_label("Your token").fill("a-wrong-token-indeed")
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("no such token")
-        page.get_by_label("Your token").fill("a-token-for-trying")
-        page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{server.url}/try/tiny")
-        try_images(page, images)
-        page.goto(f"{server.url}/sign-in")
-        page.get_by_role("button", name="Sign out").click()
-        page.goto(server.url)
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-
 def test_pages_of_a_model_with_a_canary_fit_and_have_no_barrier(
     start: Start, tiny_store: Store, browser: Browser, images: list[Path]
 ) -> None:

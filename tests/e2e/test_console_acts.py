@@ -1,12 +1,9 @@
 """Recalibration, canaries and scopes in a real browser and server."""
 
-import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from model_store.store.canary import read_canary
 from model_store.store.store import Store
 from tests.builders.browser import SCRIPT, label_answers, open_page, sign_in
 from tests.builders.bundles import build_bundle, png
@@ -120,19 +117,10 @@ def test_no_form_acts_for_a_page_of_another_site(
     before = server.client.get("/models/tiny/report/history").json()
     with open_page(browser) as page:
         sign_in(page, server, "a-token-for-everything")
-        page.goto(f"{server.url}/recalibrate/tiny?preview=yes")
-        publication = page.locator("form[method=post]").evaluate(
-            "(form) => Object.fromEntries(new FormData(form)) "
-        )
         # another site than 127.0.0.1, on which the session is
         page.goto(f"http://localhost:{server.port}/healthz")
         for path, fields in (
-            ("/recalibrate/tiny", publication | {"why": "x", "then": "promote"}),
-            ("/versions/tiny", {"action": "promote", "version": "2", "why": "x"}),
-            (
-                "/versions/tiny",
-                {"action": "canary", "version": "2", "mode": "share", "share": "50", "why": "x"},
-            ),
+            ("/versions/tiny", {"action": "promote", "version": "2", "why": "x", "seen": "1"}),
             ("/models/tiny/report/page", {"note": "x"}),
         ):
             page.evaluate(
@@ -141,16 +129,8 @@ def test_no_form_acts_for_a_page_of_another_site(
                 "body: new URLSearchParams(fields)})",
                 [server.url + path, fields],
             )
-    assert (tiny_store.production("tiny"), tiny_store.versions("tiny")) == (1, [1, 2])
-    assert read_canary(tiny_store, "tiny") is None
+    assert tiny_store.production("tiny") == 1
     assert server.client.get("/models/tiny/report/history").json() == before
-
-
-@pytest.fixture(scope="module")
-def labeled(start_shared: Start, published_once: Store) -> Server:
-    server = start_shared(published_once)
-    label_answers(server, count=60)
-    return server
 
 
 def test_a_page_renews_what_changed_and_keeps_what_is_typed(
@@ -168,18 +148,3 @@ def test_a_page_renews_what_changed_and_keeps_what_is_typed(
         expect(page.locator(".log")).to_contain_text("somebody else production: set version 2")
         expect(why).to_have_value("half a sentence")
         assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
-
-
-def test_a_chart_is_read_by_keyboard(labeled: Server, browser: Browser) -> None:
-    with open_page(browser) as page:
-        page.goto(f"{labeled.url}/models/tiny/report/page?window=all")
-        chart = page.locator("svg.square").first
-        chart.focus()
-        said = []
-        for _ in range(3):
-            page.keyboard.press("ArrowRight")
-            said.append(page.locator("svg.square ~ .readout").first.inner_text())
-        assert len(set(said)) > 1
-        assert all(re.match(r"\d+ answers, .* \d+\.\d %, .* \d+\.\d %", each) for each in said)
-        page.keyboard.press("ArrowLeft")
-        assert page.locator("svg.square ~ .readout").first.inner_text() == said[-2]

@@ -3,26 +3,14 @@
 import re
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from console.answers import SHOWN
-from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
 from tests.builders.browser import SCRIPT, label_answers, open_page
-from tests.builders.bundles import CLASSES, png
+from tests.builders.bundles import CLASSES
 from tests.builders.processes import wait_until
 from tests.builders.servers import Start
-
-
-class Hand:
-    """Clicks, and counts them."""
-
-    def __init__(self) -> None:
-        self.clicks = 0
-
-    def click(self, target: Locator) -> None:
-        target.click()
-        self.clicks += 1
 
 
 @SCRIPT
@@ -94,35 +82,3 @@ def test_cases_are_walked_kept_enlarged_labeled_and_undone_by_keys(
         assert listed()[2]["label"] == third["label"]
         page.keyboard.press("Escape")
         expect(at).to_have_id(third["prediction_id"])
-
-
-def test_a_radiologist_needs_two_clicks_to_know_what_an_answer_is_worth(
-    start: Start, tiny_store: Store, browser: Browser
-) -> None:
-    write_samples(tiny_store.storage, "tiny", [Sample("one", png(1))])
-    server, hand = start(tiny_store), Hand()
-    with open_page(browser) as page:
-        page.goto(server.url)
-        hand.click(page.get_by_role("link", name="Try an image"))
-        hand.click(page.get_by_role("button", name="one"))
-        expect(page.locator(".trial .sentence").first).to_be_in_viewport()
-    assert hand.clicks <= 2
-
-
-def test_an_engineer_needs_three_clicks_from_the_alarm_to_a_canary(
-    start: Start, tiny_store: Store, browser: Browser
-) -> None:
-    server, hand = start(tiny_store), Hand()
-    label_answers(server, count=240)
-    with open_page(browser) as page:
-        page.goto(f"{server.url}/models/tiny/report/page")
-        hand.click(page.get_by_role("link", name="Recalibrate"))
-        _press(page, hand, "Publish version 2 and try it on 10 %")
-        expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
-    assert hand.clicks <= 3
-
-
-def _press(page: Page, hand: Hand, name: str) -> None:
-    form = page.locator("form", has=page.get_by_role("button", name=name))
-    form.get_by_label("Why").fill("too sure")
-    hand.click(form.get_by_role("button", name=name))

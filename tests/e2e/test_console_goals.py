@@ -98,6 +98,12 @@ def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browse
         chart = page.locator(".chart svg.wide").first
         assert chart.locator(".affected").count() == chart.locator(".others").count() > 30
         assert chart.locator(".mark.alarm").count() >= 1
+        chart.focus()
+        said = []
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+            page.keyboard.press(key)
+            said.append(page.locator(".chart svg.wide ~ .readout").first.inner_text())
+        assert said[0] == said[2] != said[1]
         point = chart.locator(".affected").last
         first, last = (point.get_attribute(f"data-{name}") for name in ("first", "last"))
         point.locator("circle").click()

@@ -94,42 +94,6 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
     wait_until(lambda: server.client.post("/predictions/tiny", **content).json()["version"] == 2)
 
 
-def test_an_alarm_is_acknowledged_and_scopes_hold_on_the_monitor(
-    start_process: Callable[..., Process], tiny_store: Store, browser: Browser
-) -> None:
-    server, monitor = (
-        start_process("serve", monitor="apart", tokens=TOKENS),
-        start_process("monitor", tokens=TOKENS),
-    )
-    server.await_ready()
-    label_answers(server, count=ANSWERS, monitor=monitor, headers=ADMIN, wrong=True)
-    with open_page(browser) as page:
-        page.goto(f"{monitor.url}/versions/tiny")
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()  # 401
-        sign_in(page, monitor, "a-token-for-reading")
-        page.goto(f"{monitor.url}/models/tiny/report/page")
-        expect(page.get_by_role("link", name="Versions")).to_be_visible()
-        assert page.get_by_role("link", name="Recalibrate").count() == 0
-        assert page.get_by_role("link", name="Label").count() == 0
-        assert page.locator("form[method=post]").count() == 0
-        for path, status, heading in (
-            ("/recalibrate/tiny", 403, "You may not do this"),
-            ("/label/tiny", 403, "You may not do this"),
-            ("/versions/nowhere", 404, "This is not here"),
-            ("/models/tiny/report/page?window=week", 422, "This cannot be taken"),
-        ):
-            answer = page.goto(monitor.url + path)
-            assert answer.status == status
-            expect(page.get_by_role("heading", name=heading)).to_be_visible()
-        sign_in(page, monitor, "a-token-for-everything")
-        page.goto(f"{monitor.url}/models/tiny/report/page")
-        page.get_by_label("What was found, and done").fill("a new device")
-        page.get_by_role("button", name="Acknowledge the alarm").click()
-        expect(page.get_by_role("button", name="Acknowledge the alarm")).to_have_count(0)
-    events = monitor.client.get("/models/tiny/report/history", headers=ADMIN).json()["events"]
-    assert [each for each in events if each["kind"] == "acknowledged" and "eve" in each["sentence"]]
-
-
 def test_times_are_in_the_zone_of_the_browser(
     start_process: Callable[..., Process], browser: Browser
 ) -> None:

@@ -1,11 +1,9 @@
 """A refused promotion and a lost store show in `candor promote --wait` and in metrics."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -42,19 +40,6 @@ def test_wait_says_what_each_server_serves(start: Start, tiny_store: Store, tmp_
     assert f"{strict.url} does not serve the model: it refuses version 2: " in said
     assert f"{away} does not serve the model: it cannot be asked: " in said
     assert (roles(good), roles(strict)) == ([2, 2, 0], [2, 0, 2])
-
-
-def test_a_store_that_is_gone_shows(start: Start, tiny_store: Store) -> None:
-    before_s = time.time()
-    server = start(tiny_store)
-    scan = "candor_store_scan_timestamp_seconds"
-    assert before_s <= server.metric(scan) <= time.time()
-    shutil.rmtree(tiny_store.root)
-    wait_until(lambda: roles(server) == [0, 1, 0])
-    before_s = server.metric(scan)
-    time.sleep(0.5)  # several scans
-    assert server.metric(scan) == before_s
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
 def test_backups_and_prunes_of_the_ledger_show(

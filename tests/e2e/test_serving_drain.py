@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +16,7 @@ from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, png
 from tests.builders.processes import PATIENCE_S, wait_until
-from tests.builders.servers import SERVE, Server, Start, slow_onnx
+from tests.builders.servers import Start, slow_onnx
 from tests.builders.tensors import bytes_tensor
 
 
@@ -84,19 +83,3 @@ def test_a_second_signal_ends_it_while_requests_wait(start: Start, slow_store: S
         server.signal(signal.SIGTERM)
         assert server.exit_code() == 1
         assert any(isinstance(future.exception(), httpx.TransportError) for future in sent)
-
-
-class Hasty(Server):
-    code = f"import hosting.settings\nhosting.settings.DRAIN_S = 0.2\n{SERVE}"
-
-
-def test_a_client_that_never_ends_its_body_is_given_up(start: Start, tiny_store: Store) -> None:
-    server = start(tiny_store, kind=Hasty, drain_delay_s="0", deadline_s="0.05")
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(
-            b"POST /predictions/tiny HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na"
-        )
-        wait_until(lambda: server.metric("candor_body_memory_bytes") > 0)
-        server.signal(signal.SIGTERM)
-        assert server.exit_code() == 0
-    assert "gave up requests" in server.log()

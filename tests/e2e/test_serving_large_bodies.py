@@ -15,7 +15,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import png, publish_tiny
 from tests.builders.dicoms import dicom
-from tests.builders.processes import PATIENCE_S, wait_until
+from tests.builders.processes import PATIENCE_S, candor, wait_until
 from tests.builders.servers import Server, Start
 
 HASTE_S = 2.0
@@ -120,16 +120,6 @@ def test_the_answer_is_the_same_however_the_bytes_come(
     assert client.answer()[0] == 200
 
 
-def test_one_connection_carries_many(client: Client, radiograph: bytes) -> None:
-    for _ in range(5):
-        client.connection.sendall(head(radiograph) + radiograph)
-        assert client.answer()[0] == 200
-        client.connection.sendall(small())
-        assert client.answer()[0] == 200
-        client.connection.sendall(head(bytes(3_000_000)) + bytes(3_000_000))
-        assert client.answer()[0] == 415
-
-
 def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: bytes) -> None:
     client.connection.sendall(head(radiograph, "Expect: 100-continue"))
     assert client.answer()[0] == 100
@@ -197,6 +187,8 @@ def test_the_same_over_tls(
     context = ssl.create_default_context(cafile=str(certificate))
     with httpx.Client(base_url=f"https://127.0.0.1:{server.port}", verify=context) as asking:
         wait_until(lambda: asking.get("/readyz").status_code == 200)
+    health = candor("health", CANDOR_PORT=str(server.port), CANDOR_TLS_CERTIFICATE=str(certificate))
+    assert health.stdout == f"https://127.0.0.1:{server.port}/healthz: alive\n"
     with (
         connected(server) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,

@@ -2,17 +2,14 @@
 
 import json
 import platform
-import ssl
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model_store.installation import release
 from model_store.store.store import Store
 from tests.builders.processes import CANDOR, Process, candor
-from tests.builders.servers import Start
 
 MARK = "s3cr3t-m4rk"
 TOKEN = f"{MARK}-{'x' * 16}"
@@ -91,16 +88,3 @@ def test_a_pod_beside_services_of_its_own_name_starts_and_names_its_release(
         assert own in pod.client.get("/metrics").text.splitlines()
     finally:
         pod.stop()
-
-
-def test_https_is_whole(start: Start, tiny_store: Store, certificate: Path) -> None:
-    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
-    assert server.url.startswith("https://")
-    assert (
-        httpx.get(
-            f"{server.url}/healthz", verify=ssl.create_default_context(cafile=certificate)
-        ).status_code
-        == 200
-    )
-    health = candor("health", CANDOR_PORT=str(server.port), CANDOR_TLS_CERTIFICATE=str(certificate))
-    assert health.stdout == f"https://127.0.0.1:{server.port}/healthz: alive\n"

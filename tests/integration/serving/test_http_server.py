@@ -69,7 +69,9 @@ async def test_what_is_under_way_is_answered_and_nothing_accepted_once_it_drains
 
 
 @pytest.mark.anyio
-async def test_it_says_whether_a_request_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_says_whether_a_request_was_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(settings_module, "DRAIN_S", 0.1)
     app = App()
     server, url = served(app, drain_delay_s=0.0)
@@ -79,6 +81,7 @@ async def test_it_says_whether_a_request_was_given_up(monkeypatch: pytest.Monkey
         await app.asked.wait()
         server.begin_drain()
         assert not await serving
+        assert "gave up requests" in caplog.text
         app.let.set()
         assert (await slow).status_code == 204
 

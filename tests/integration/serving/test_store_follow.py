@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import math
+import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from monitoring.ledger.versions import choose
 from serving.trials.tried_image import SEEN
 from tests.builders.bundles import build_bundle, build_card, build_onnx, png
 from tests.builders.object_store import object_store
-from tests.builders.processes import candor_here
+from tests.builders.processes import PATIENCE_S, candor_here
 from tests.builders.services import PAGE, Running, refusal, running
 
 pytestmark = pytest.mark.anyio
@@ -180,6 +182,18 @@ async def test_an_empty_store_lives_is_not_ready_and_says_so_once(
         await look(server)
         assert await version(server) == 1
     assert caplog.text.count("no model is in production") == 1
+
+
+async def test_a_store_that_is_gone_shows_and_what_is_loaded_answers(
+    server: Running, store: Store
+) -> None:
+    scan = "candor_store_scan_timestamp_seconds"
+    before_s = server.counted(scan)
+    assert 0 <= time.time() - before_s < PATIENCE_S
+    shutil.rmtree(store.root)
+    await look(server)
+    assert (roles(server), server.counted(scan)) == ([0, 1, 0], before_s)
+    assert (await server.client.get("/readyz")).status_code == 200
 
 
 def replace_production(store: Store) -> None:
