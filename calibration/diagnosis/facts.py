@@ -236,7 +236,8 @@ class Inference:
     Attributes:
         labels: labeled answers.
         patient_correlation: correlation of errors within a patient, plus one standard error.
-        clump: neighboring labels of unknown patients that are worth one, at least 1.
+        worth: how many independent labels one is worth on average, in (0, 1]: images of a patient
+            err together.
         deviations: the most evident first; empty if nothing was found.
         bounds: 95 % interval of the gap of all labeled answers: what "fine" rules out.
         questions: what `open` is computed from, for a gap that somebody asks for.
@@ -245,7 +246,7 @@ class Inference:
 
     labels: int
     patient_correlation: float
-    clump: float
+    worth: float
     bounds: IntervalEstimate
     deviations: tuple[Deviation, ...] = ()
     rivals: tuple[Rival, ...] = ()

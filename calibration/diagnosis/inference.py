@@ -76,7 +76,7 @@ def _inferred(answers: Answers, labeled: Answers) -> Inference:
     return Inference(
         len(labeled),
         outcome.correlation,
-        outcome.clump,
+        float(outcome.stream.weight.mean()) if len(labeled) else 1.0,
         _bounds(course),
         deviations,
         _rivals(answers, outcome, course, deviations, rival),

@@ -69,10 +69,17 @@ def outcome_of(labeled: Answers) -> Outcome:
 
 
 def patient_codes(answers: Answers) -> IntArray:
-    """Codes from 0 (n,); an answer whose patient is unknown is of a patient of its own."""
+    """Codes from 0 (n,), by first answer, since folds depend on it; an answer whose patient is
+    unknown is of a patient of its own.
+    """
     own = -1 - np.arange(len(answers))
     patient = own if answers.patient is None else answers.patient
-    return np.unique(np.where(patient < 0, own, patient), return_inverse=True)[1]
+    known, first, code = np.unique(
+        np.where(patient < 0, own, patient), return_index=True, return_inverse=True
+    )
+    number = np.empty(len(known), np.int64)
+    number[np.argsort(first)] = np.arange(len(known))
+    return np.asarray(number[code])
 
 
 def _weighed(

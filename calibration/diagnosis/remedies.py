@@ -131,23 +131,42 @@ def _forms(answers: Answers) -> list[Remedy]:
 def _tried(labeled: Answers, weight: FloatArray, treated: Treated, form: Remedy) -> TriedRemedy:
     group, chosen = treated.group, np.flatnonzero(treated.rows)
     answers, worth = labeled.rows(chosen), weight[chosen]
-    newest = newest_if_changed(answers.confidence - answers.correct, worth)
+    found, everywhere = try_remedy(answers, worth, form, group, treated.wrong)
+    beyond = _beyond(labeled, weight, chosen, *everywhere, found)
+    kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
+    changes_labels = not form.keeps_argmax and not answers.of_one
+    effects = worst_first([*found.values(), *beyond])
+    return TriedRemedy(kind, group, effects, len(answers), treated.since_s, changes_labels)
+
+
+def try_remedy(
+    answers: Answers,
+    weight: FloatArray,
+    form: Remedy,
+    group: AnswerGroup,
+    wrong: tuple[AnswerGroup, ...] = (),
+) -> tuple[dict[AnswerGroup, GroupEffect], tuple[FloatArray, IntArray]]:
+    """Return what a remedy of this form would do to whom; and the confidence of all (n,) after it,
+    by cross-fitting, with the class (n,) that it is of.
+
+    Args:
+        answers: n labeled answers, oldest first, all of the `group` that the remedy changes.
+        weight: (n,) what each label is worth.
+        wrong: groups that erred.
+    """
+    newest = newest_if_changed(answers.confidence - answers.correct, weight)
     judged = [(_folds(answers), np.arange(len(answers)))]
     if newest.any():
         judged.append((np.where(newest, 0, 1), np.flatnonzero(newest)))
-    trials = [trial(answers, worth, form, folds=folds) for folds, _ in judged]
+    trials = [_trial(answers, weight, form, folds) for folds, _ in judged]
     found = dict[AnswerGroup, GroupEffect]()
     for (after, said), (_, rows) in zip(trials, judged, strict=True):
-        tried = answers.rows(rows), worth[rows], after[rows], said[rows]
-        for each in effects_of(*tried, group, treated.wrong):
+        tried = answers.rows(rows), weight[rows], after[rows], said[rows]
+        for each in effects_of(*tried, group, wrong):
             who = _inside(each.group, group)
             harms = each.harms or (who in found and found[who].harms)
             found[who] = replace(each, group=who, harms=harms)
-    beyond = _beyond(labeled, weight, chosen, *trials[0], found)
-    kind = RemedyKind.ALL if group.key == ALL else RemedyKind.GROUP
-    changes_labels = not form.keeps_argmax and not answers.of_one
-    effects = _worst_first([*found.values(), *beyond])
-    return TriedRemedy(kind, group, effects, len(answers), treated.since_s, changes_labels)
+    return found, trials[0]
 
 
 def _inside(who: AnswerGroup, treated: AnswerGroup) -> AnswerGroup:
@@ -175,7 +194,7 @@ def _beyond(
             yield replace(each, harms=False)
 
 
-def _worst_first(effects: Iterable[GroupEffect]) -> tuple[GroupEffect, ...]:
+def worst_first(effects: Iterable[GroupEffect]) -> tuple[GroupEffect, ...]:
     return tuple(sorted(effects, key=lambda each: abs(each.before) - abs(each.after)))
 
 
@@ -201,24 +220,17 @@ def _classes(remedy: TriedRemedy) -> list[GroupEffect]:
     return [each for each in found if each.group.within == within]
 
 
-def trial(
-    answers: Answers,
-    weight: FloatArray,
-    form: Remedy,
-    *,
-    smallest: float | None = None,
-    folds: IntArray | None = None,
+def _trial(
+    answers: Answers, weight: FloatArray, form: Remedy, folds: IntArray
 ) -> tuple[FloatArray, IntArray]:
-    """Confidence (n,) and its class (n,), by calibrators fitted on other folds; by default,
-    on other patients. `smallest`: a probability below it counts as this.
-    """
-    z, y = _log_probabilities(answers, smallest), _labels(answers)
+    """Confidence (n,) and its class (n,), by calibrators fitted on other folds."""
+    z, y = _log_probabilities(answers), _labels(answers)
 
     def fit(used: BoolArray) -> Affine:
         rows = _newest(np.flatnonzero(used), z.shape[1])
         return form.fit(z[rows], y[rows], weights=weight[rows])
 
-    p = cross_fit(fit, z, _folds(answers) if folds is None else folds)
+    p = cross_fit(fit, z, folds)
     said = answers.predicted if answers.of_one else p.argmax(axis=1)
     return p[np.arange(len(p)), said], said
 
@@ -231,10 +243,10 @@ def _newest(rows: IntArray, classes: int) -> IntArray:
     return rows[-min(_MOST_ROWS, max(_CELLS // classes, 200)) :]
 
 
-def _log_probabilities(answers: Answers, smallest: float | None = None) -> FloatArray:
+def _log_probabilities(answers: Answers) -> FloatArray:
     if answers.probabilities is None:
         raise ValueError("a remedy needs probabilities")
-    least = smallest or max(last_decimal(answers.probabilities) / 4, SMALLEST)
+    least = max(last_decimal(answers.probabilities) / 4, SMALLEST)
     return np.log(np.maximum(answers.probabilities, least))
 
 
@@ -280,7 +292,7 @@ def effects_of(
         if pair[1][1] and max(pair[0][1], pair[1][1]) >= _FEWEST_OF_GROUP
     }
     looks = len(judged)
-    return _worst_first(_effect(each, *pair, looks=looks) for each, pair in judged.items())
+    return worst_first(_effect(each, *pair, looks=looks) for each, pair in judged.items())
 
 
 def _is_of_class(group: AnswerGroup | None) -> bool:

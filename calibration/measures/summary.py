@@ -144,14 +144,12 @@ class Measures:
         "Lower bound of the gap",
         "Lower end of the 95 % interval of mean confidence minus accuracy.",
         documented_with="signed_gap",
-        gauge="candor_calibration_overconfidence_lower_ratio",
     )
     signed_gap_upper: float = from_bins(
         lambda sums: metrics.signed_gap_interval(sums).upper,
         "Upper bound of the gap",
         "Upper end of the 95 % interval of mean confidence minus accuracy.",
         documented_with="signed_gap",
-        gauge="candor_calibration_overconfidence_upper_ratio",
     )
     debiased_rms: float = from_bins(
         metrics.debiased_rms,

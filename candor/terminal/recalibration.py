@@ -111,26 +111,23 @@ def _held_out_tables(shown: RecalibrationPreview) -> list[Part]:
             ),
             bins,
         ),
-        class_table(shown.proposal.classes, said),
+        class_table(shown.proposal.classes),
         effect_table(shown.fates, said),
     ]
 
 
-def class_table(classes: Sequence[ClassChange], said: Terms) -> Part:
-    """Return sensitivity, specificity and gap of each class, before and after."""
+def class_table(classes: Sequence[ClassChange]) -> Part:
+    """Return sensitivity and specificity of each class, before and after."""
     rows = [
         [
             each.name,
             str(each.labels),
             change(each.sensitivity_before, each.sensitivity_after),
             change(each.specificity_before, each.specificity_after),
-            change(each.gap_before, each.gap_after, in_points),
         ]
         for each in classes
     ]
-    return FigureTable(
-        "Classes", ("", "n", "sensitivity", "specificity", f"{said.claim} - {said.share}"), rows
-    )
+    return FigureTable("Classes", ("", "n", "sensitivity", "specificity"), rows)
 
 
 def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> Part:
@@ -145,5 +142,5 @@ def effect_table(effects: Sequence[tuple[Fate, GroupEffect]], said: Terms) -> Pa
         for fate, each in effects[:EFFECTS_SHOWN]
     ]
     more = len(effects) - EFFECTS_SHOWN
-    title = "Subgroups, cross-validated" + (f"; {more} more" if more > 0 else "")
+    title = "Subgroups, on labels not fitted on" + (f"; {more} more" if more > 0 else "")
     return FigureTable(title, ("", "n", f"{said.claim} - {said.share}", ""), rows)

@@ -82,7 +82,7 @@ def diagnose(
         now_s=now_s,
     )
     state, reasons = decide(found)
-    accuracy = find_accuracy(connection, row, sums, coverage, worth=inferred.worth)
+    accuracy = find_accuracy(connection, row, sums, coverage, worth=inferred.inference.worth)
     return Diagnosis(
         model=row.model,
         version=row.version,
@@ -139,6 +139,7 @@ def _basis(
     return Basis(
         served=int(whole.served.sum()),
         labels=whole.labeled.total,
+        read=inferred.inference.labels,
         audited=audit.added().labeled.total,
         audit_missing=coverage.audit.missing,
         coverage=1.0 if math.isnan(missing) else 1 - missing,

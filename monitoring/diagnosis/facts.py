@@ -78,6 +78,7 @@ class Basis:
 
     Attributes:
         served, labels: answers of this version, and those with a label.
+        read: labels that were read one by one: `bounds`, deviations and causes rest on these.
         audited: labels of answers drawn at random; `audit_missing`: share of drawn answers without
             a label, of those long enough ago; NaN without a draw.
         coverage: share with a label of the answers long enough ago.
@@ -91,6 +92,7 @@ class Basis:
 
     served: int
     labels: int
+    read: int
     audited: int
     audit_missing: float
     coverage: float

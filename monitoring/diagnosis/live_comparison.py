@@ -119,7 +119,7 @@ def compare_live(
     both = [reduce(add, each) for each in zip(*sums, strict=True)]
     if min(each.total for each in both) < FEWEST:
         return found
-    worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
+    worth = [read_inferred(ledger, connection, each).inference.worth for each in (first, second)]
     gap = gap_difference((both[0], both[1]), worth=worth)
     return replace(found, group=GroupDifference(group, both[0].total, both[1].total, gap))
 
@@ -127,7 +127,7 @@ def compare_live(
 def _compare(
     ledger: Ledger, connection: Connection, first: WatchedVersion, second: WatchedVersion
 ) -> LiveComparison | None:
-    worth = [read_inferred(ledger, connection, each).worth for each in (first, second)]
+    worth = [read_inferred(ledger, connection, each).inference.worth for each in (first, second)]
     pairs = _pairs(connection, first, second) if has_shadows(connection) else np.empty((0, 4))
     if len(pairs) >= FEWEST:
         days = _on_same_days(connection, first, second, EVERYTHING)[0]

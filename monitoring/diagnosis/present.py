@@ -11,7 +11,7 @@ import numpy as np
 
 from calibration.bins import BinSums, IntArray
 from calibration.diagnosis.answers import Answers, BoolArray
-from calibration.diagnosis.facts import Deviation
+from calibration.diagnosis.facts import Deviation, Inference
 from calibration.diagnosis.groups import members
 from calibration.measures import metrics
 from calibration.measures.summary import Measures
@@ -36,10 +36,9 @@ class Present:
     elsewhere: Measures | None
 
 
-def find_present(
-    row: WatchedVersion, answers: Answers, deviations: tuple[Deviation, ...]
-) -> Present | None:
+def find_present(row: WatchedVersion, answers: Answers, inference: Inference) -> Present | None:
     """Sum the answers since the last change; None if that would be all of them."""
+    deviations, worth = inference.deviations, inference.worth
     if not deviations:
         return None
     since_s, main, affected, named = _parts(answers, deviations)
@@ -55,8 +54,8 @@ def find_present(
         for chosen in (affected, since & ~named)
         for name, rows in _slices(row, answers, chosen)
     }
-    labeled, measures = _measured(answers, main & heard)
-    elsewhere = _measured(answers, since & ~affected & heard)[1]
+    labeled, measures = _measured(answers, main & heard, worth)
+    elsewhere = _measured(answers, since & ~affected & heard, worth)[1]
     deciding = Deciding(labeled, slices, audited)
     return Present(since_s, deciding, measures, elsewhere if elsewhere.n else None)
 
@@ -108,10 +107,17 @@ def _labeled(answers: Answers, rows: IntArray) -> BinSums:
     return BinSums.from_predictions(answers.confidence[rows], answers.correct[rows] == 1)
 
 
-def _measured(answers: Answers, chosen: BoolArray) -> tuple[BinSums, Measures]:
+def measured(labeled: BinSums, *, worth: float) -> Measures:
+    """Return the measures of labels, each worth so many independent ones in the gap's interval."""
+    gap = metrics.signed_gap_interval(labeled, worth=worth)
+    measures = Measures.from_sums(labeled)
+    return replace(measures, signed_gap_lower=gap.lower, signed_gap_upper=gap.upper)
+
+
+def _measured(answers: Answers, chosen: BoolArray, worth: float) -> tuple[BinSums, Measures]:
     rows = np.flatnonzero(chosen)
     sums = _labeled(answers, rows)
-    measures = Measures.from_sums(sums)
+    measures = measured(sums, worth=worth)
     if not len(rows) or answers.probabilities is None or answers.label is None:
         return sums, measures
     p, label = answers.probabilities[rows], answers.label[rows]

@@ -75,8 +75,7 @@ class Inferred:
     """What rests on single answers, and when they came.
 
     `labels_until_s`: the newest answer with a label; `last_label_s`: the newest label; NaN without.
-    `worth`: how many independent labels one is worth if images of a patient are right or wrong
-    together, in (0, 1]. `affected`: by day of service, the answers of the group that the main
+    `affected`: by day of service, the answers of the group that the main
     deviation names, all of them without one; `others`: the rest. `present`: the figures since
     something changed. `by_class`: what is expected before labels
     rests on it.
@@ -88,7 +87,6 @@ class Inferred:
     others: tuple[Days, ...]
     present: Present | None
     by_class: ClassSums | None
-    worth: float
     rhythm: Rhythm
     clock: Clock | None
     labels_until_s: float
@@ -179,9 +177,8 @@ def _infer(connection: Connection, row: WatchedVersion) -> Inferred:
         find_operating_points(connection, row, answers, everything, healed_s=_healed_s(inference)),
         _by_day(answers, inside),
         _by_day(answers, ~inside),
-        find_present(row, answers, inference.deviations),
+        find_present(row, answers, inference),
         sum_classes(answers),
-        _worth(answers, labeled, inference.clump),
         rhythm_of(served_s, received_s, days),
         find_clock(served_s, received_s, answers.labeled().tags),
         float(served_s.max()) if len(served_s) else math.nan,
@@ -194,15 +191,6 @@ def _healed_s(inference: Inference) -> float:
     ends = [each.until for each in inference.deviations]
     over = [each for each in ends if each is not None]
     return max(over) if over and len(over) == len(ends) else math.nan
-
-
-def _worth(answers: Answers, labeled: IntArray, clump: float) -> float:
-    """As the sums of labels have it, which cannot let a patient count once: of m images, 1 / m."""
-    if answers.patient is None or not len(labeled):
-        return 1 / clump
-    patient = answers.patient[labeled]
-    images = np.bincount(patient[patient >= 0], minlength=1)
-    return float(1 / np.where(patient >= 0, images[patient], 1).mean())
 
 
 def _by_day(answers: Answers, chosen: BoolArray) -> tuple[Days, ...]:

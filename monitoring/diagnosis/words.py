@@ -246,7 +246,7 @@ def _summary(found: Diagnosis, first: Deviation | None, terms: Terms) -> Iterato
             where = "Before" if first.group.key == "all" else "Elsewhere"
             yield f"{where}, the gap was {gap_words(first.rest.gap)} points."
     elif found.basis.labels:
-        labels, gap = counted(found.basis.labels, "label"), gap_words(found.bounds)
+        labels, gap = counted(found.basis.read, "label"), gap_words(found.bounds)
         yield f"In {labels}, {terms.gap} is {gap} points."
     if is_over:
         yield from lower_words(found.operating_points, found.finding)

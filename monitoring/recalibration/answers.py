@@ -76,7 +76,7 @@ def options_of(action: Action) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class LabeledAnswers:
-    """Served answers with their labels, in the order of their first labels.
+    """Served answers with their labels, in the order in which they were served.
 
     Attributes:
         watched_version_id: in the ledger.
@@ -89,7 +89,7 @@ class LabeledAnswers:
         served_since_ns: when the earliest of them was served.
         coverage: share with a label of the answers that could be here: served between the first and
             the last of these and, if they are an audit, drawn for it. NaN without answers.
-        until_feedback_id: the first label of the last of them; 0 without answers.
+        until_feedback_id: the last of their first labels; 0 without answers.
         aside: how many labels of the version are no truths (proxies, second readings, ignored), so
             that none of them is here.
         claim: what they claim.
@@ -180,20 +180,23 @@ def labeled_answers(
     audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
+    is_audit = rows is audited
+    # as the diagnosis reads them, so that both try a remedy on the same folds
+    rows = sorted(rows, key=lambda row: (row.served_at_ns, -row.first_feedback_id))
     probabilities = _probabilities(version, rows)
     return LabeledAnswers(
         watched_version_id=watched_version_id,
         probabilities=probabilities,
         smallest=max(last_decimal(probabilities) / 4, SMALLEST),
         labels=np.array([row.label for row in rows], dtype=np.int64),
-        weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
+        weights=np.array([1 / row.audit for row in rows]) if is_audit else None,
         groups=_patients(rows),
         tags=tuple(row.tags for row in rows),
-        served_since_ns=min((row.served_at_ns for row in rows), default=None),
+        served_since_ns=rows[0].served_at_ns if rows else None,
         coverage=_coverage(
-            connection, watched_version_id, rows, audited=rows is audited, group=answer_filter.group
+            connection, watched_version_id, rows, audited=is_audit, group=answer_filter.group
         ),
-        until_feedback_id=rows[-1].first_feedback_id if rows else 0,
+        until_feedback_id=max((row.first_feedback_id for row in rows), default=0),
         aside=_count_aside(connection, watched_version_id),
         claim=claim_of(card),
     )

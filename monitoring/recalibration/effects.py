@@ -1,6 +1,6 @@
 """What a remedy does to each subgroup: the gap before and after, and whom it harms.
 
-It is tried as the diagnosis tries remedies (`calibration.diagnosis.remedies`): both say the same.
+The diagnosis tries remedies by the same function: of the same labels, both say the same.
 """
 
 import json
@@ -10,13 +10,11 @@ import numpy as np
 
 from calibration.calibrators.remedies import Remedy
 from calibration.diagnosis.answers import Answers, Tag
-from calibration.diagnosis.dependence import patient_correlation, patient_weights
+from calibration.diagnosis.dependence import patient_weights
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.diagnosis.groups import ALL, UNKNOWN
 from calibration.diagnosis.outcome import patient_codes
-from calibration.diagnosis.remedies import effects_of as effects_on
-from calibration.diagnosis.remedies import trial
-from calibration.diagnosis.stream import Stream
+from calibration.diagnosis.remedies import try_remedy, worst_first
 from monitoring.recalibration.answers import LabeledAnswers
 
 
@@ -25,6 +23,7 @@ def effects_of(
     remedy: Remedy,
     *,
     classes: tuple[str, ...],
+    correlation: float,
     group: AnswerGroup | None = None,
 ) -> tuple[GroupEffect, ...]:
     """Return the effect on each tag value and predicted class, the largest growth of a gap first.
@@ -33,17 +32,19 @@ def effects_of(
         changed: the labeled answers that the remedy changes. Others stay as they are, and could
             hide or feign harm: errors of two groups that cancel each other are errors all the same.
         classes: their names.
+        correlation: of errors within a patient, as the diagnosis has it.
         group: that they are; None: all.
     """
     answers = _as_answers(changed, classes)
-    patient = patient_codes(answers)
-    weight = patient_weights(patient, patient_correlation(Stream.of(answers), patient))
+    weight = patient_weights(patient_codes(answers), correlation)
     if changed.weights is not None:
         weight = weight * changed.weights / changed.weights.mean()
-    after, said = trial(answers, weight, remedy, smallest=changed.smallest)
-    found = effects_on(answers, weight, after, said, group or AnswerGroup(ALL))
-    return tuple(
-        each for each in found if each.group.key != ALL and UNKNOWN not in each.group.values
+    whom = group or AnswerGroup(ALL)
+    found, _ = try_remedy(answers, weight, remedy, whom)
+    return worst_first(
+        each
+        for each in found.values()
+        if each.group.key != ALL and UNKNOWN not in each.group.values
     )
 
 

@@ -107,8 +107,7 @@ def in_presence(proposal: Proposal, before: FindingCard, after: FindingCard) -> 
         for name in ("sensitivity", "specificity")
         for point in points
     ]
-    gaps = [float((side[:, 1] - labels).mean()) for side, _ in sides]
-    change = ClassChange(before.name, int(labels.sum()), *rates, *gaps)
+    change = ClassChange(before.name, int(labels.sum()), *rates)
     changed = int((present[0] != present[1]).sum())
     return replace(proposal, changed=changed, classes=(change,))
 

@@ -24,7 +24,6 @@ from calibration.calibrators.remedies import (
 from calibration.cross_fitting import FOLDS, fold_numbers, newest_if_changed
 from calibration.diagnosis.facts import AnswerGroup, GroupEffect
 from calibration.measures.confusion import case_mix_p_value, class_rates, confusion_matrix
-from calibration.measures.metrics import top_label
 from calibration.measures.summary import Measures
 from calibration.wording import counted, parameter, percent, points
 from model_store.bundle.calibration_card import CalibrationCard
@@ -50,7 +49,6 @@ class ClassChange:
         labels: number of held-out answers whose true class it is.
         sensitivity_before, sensitivity_after: share of these answers that name the class.
         specificity_before, specificity_after: share of the other answers that name another class.
-        gap_before, gap_after: confidence minus accuracy of the answers that name the class.
     """
 
     name: str
@@ -59,8 +57,6 @@ class ClassChange:
     sensitivity_after: float
     specificity_before: float
     specificity_after: float
-    gap_before: float
-    gap_after: float
 
 
 @dataclass(frozen=True)
@@ -309,27 +305,12 @@ def _class_changes(
     rates = [
         class_rates(confusion_matrix(probabilities, labels)) for probabilities in (before, after)
     ]
-    gaps = [_gaps(probabilities, labels) for probabilities in (before, after)]
     return tuple(
         ClassChange(
             name,
             int((labels == place).sum()),
             *(float(each.sensitivity[place]) for each in rates),
             *(float(each.specificity[place]) for each in rates),
-            *(float(each[place]) for each in gaps),
         )
         for place, name in enumerate(names)
     )
-
-
-def _gaps(
-    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return confidence minus accuracy by predicted class (K,); NaN if no answer names it."""
-    confidence, predicted = top_label(probabilities)
-    classes = probabilities.shape[1]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(
-            np.bincount(predicted, confidence - (predicted == labels), minlength=classes)
-            / np.bincount(predicted, minlength=classes)
-        )

@@ -12,6 +12,7 @@ from model_store.bundle.card import Card
 from model_store.bundle.graph import with_calibrator
 from model_store.bundle.probing import make_probes, problem_here
 from model_store.store.store import Store
+from monitoring.diagnosis.reading import read_inferred
 from monitoring.errors import RecalibrationHarms, RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.versions import load
@@ -78,11 +79,11 @@ def recalibrate(
     with ledger.read() as connection:
         question = question_of(parent.card, finding)
         answers = labeled_answers(connection, question, chosen, min_labels=min_labels)
-        uneven = None
+        uneven, (row,) = None, load(connection, [answers.watched_version_id])
+        correlation = read_inferred(ledger, connection, row).inference.patient_correlation
         if not chosen_labels and chosen.prediction_ids is None:
             is_all = dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
             since_ns = None if is_all else answers.served_since_ns
-            (row,) = load(connection, [answers.watched_version_id])
             if chosen.group is None:
                 uneven = find_uneven_labels(connection, row, since_ns=since_ns)
             else:
@@ -97,7 +98,9 @@ def recalibrate(
         compared=compared,
     )
     remedy, classes = REMEDIES[proposal.remedy], question.classes
-    effects = effects_of(answers, remedy, classes=classes, group=chosen.group)
+    effects = effects_of(
+        answers, remedy, classes=classes, correlation=correlation, group=chosen.group
+    )
     proposal = dataclasses.replace(proposal, effects=effects)
     card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
     card = together(parent.card, onto.card, card) if onto else card

@@ -30,6 +30,7 @@ from monitoring.diagnosis.diagnosis import diagnose, read_grounds
 from monitoring.diagnosis.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.diagnosis.facts import Diagnosis
 from monitoring.diagnosis.live_comparison import LiveComparison, compare_live
+from monitoring.diagnosis.present import measured
 from monitoring.errors import ModelNeeded
 from monitoring.http.json_body import plain
 from monitoring.ledger.database import Ledger
@@ -232,7 +233,8 @@ def report_on(
         else find_deciding(connection, row, grounds.sums, since_day, slices=slices)
     )
     diagnosis = diagnose(connection, row, grounds, now_ns=now_ns, gap=gap)
-    measures = present.measures if present else Measures.from_sums(deciding.labeled)
+    worth = grounds.inferred.inference.worth
+    measures = present.measures if present else measured(deciding.labeled, worth=worth)
     if slices and present is None:
         measures = with_scores(measures, connection, row, since_day, audit=deciding.audited)
     served, labeled = int(seen.served.sum()), seen.labeled.total
@@ -256,14 +258,14 @@ def report_on(
             grounds.inferred.by_class,
             diagnosis=diagnosis,
             audit=deciding.audited,
-            worth=grounds.inferred.worth,
+            worth=worth,
         ),
         coverage=Coverage(served, labeled, labeled / served if served else math.nan),
         delay=_delay(connection, key),
         drift=drift,
         calm_evidence=calm_evidence(drift) if drift else None,
         tag_watches=find_tag_watches(grounds.watches, history),
-        slices=measure_slices(deciding.slices, worth=grounds.inferred.worth) if slices else None,
+        slices=measure_slices(deciding.slices, worth=worth) if slices else None,
         history=tuple(as_entry(event, row.finding) for event in told(history)[-_EVENTS:]),
         bins=tuple(reliability(deciding.labeled)),
         class_bins=_class_bins(row, deciding) if slices else (),

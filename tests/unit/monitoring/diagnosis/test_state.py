@@ -43,7 +43,7 @@ def findings(
     return Findings(
         inference=Inference(1_000, 0.0, 1.0, SURE, (error,), rivals),
         lower=(),
-        basis=Basis(1_200, 1_000, 0, math.nan, 0.9, 0.0, now_s, until_s, until_s),
+        basis=Basis(1_200, 1_000, 1_000, 0, math.nan, 0.9, 0.0, now_s, until_s, until_s),
         rhythm=Rhythm(14 * DAY_S, 28 * DAY_S, DAY_S),
         alarms=(ALARM,) if alarm else (),
         unchecked=(),
