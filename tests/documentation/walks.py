@@ -162,6 +162,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         stands_for={
             **MODEL,
             "MODEL": "digits",
+            "--since DAY --preview": "--since 2026-01-01 --last 400 --preview",
             "--since DAY": "--since 2026-01-01 --last 400 --accept-harm",
             "site=B,site=E": "camera=new --accept-harm",
         },
