@@ -248,7 +248,7 @@ class RecalibrationRoutes:
             "drafted": drafted,
             "hidden": wanted.fields() | seen,
             "unfair": not (wanted.chosen_labels or drafted.fair_labels),
-            "harmed": "; ".join(group_words(each.group) for each in drafted.proposal.harmed),
+            "harmed": [group_words(each.group) for each in drafted.proposal.harmed],
             "running": running_canary(self.store, name),
         }
 

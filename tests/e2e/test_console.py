@@ -165,7 +165,7 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             )
             said = "the same" if answer["predicted"] == "malignant" else f"“{answer['predicted']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
-            expect(page.locator(".top")).to_contain_text(f"{left} answer")
+            expect(page.get_by_role("main")).to_contain_text(f"{left} answer")
     assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 3
 
 
@@ -181,7 +181,7 @@ def test_a_second_key_labels_neither_this_case_again_nor_the_next(
         page.goto(f"{server.url}/label/tiny")
         page.evaluate(keys.format("['2', '1', '0']"))
         expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
-        expect(page.locator(".top")).to_contain_text("1 answer")
+        expect(page.get_by_role("main")).to_contain_text("1 answer")
         page.evaluate(keys.format("['0', '1']"))
         expect(page.get_by_text("Back to the 1 that you skipped")).to_be_visible()
     assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 1
