@@ -71,7 +71,7 @@ def plan(
         if published is not None:
             cures = [Action(ActionCode.PROMOTE, version=published)]
         if first or found.explains_all(Cause.INPUT):
-            cures = [_hindered(each, Hindrance.FIRST) for each in cures]
+            cures = [_after_first(each) for each in cures]
         usable = [each for each in cures if each.available][:1]  # the one that fits best
         barred = [each for each in cures if not each.available]
         steps = [*first, *usable, *_look(found), *_roll_back(accuracy, earlier)]
@@ -197,8 +197,11 @@ def _effect_on(remedy: TriedRemedy, group: AnswerGroup) -> GroupEffect | None:
     return next((each for each in remedy.effects if each.group == group), None)
 
 
-def _hindered(action: Action, hindrance: Hindrance) -> Action:
-    return replace(action, available=False, hindrance=hindrance)
+def _after_first(action: Action) -> Action:
+    """The action once the first step is done; one that harms is not to be done after it either."""
+    if action.hindrance is Hindrance.HARMS_OTHERS:
+        return action
+    return replace(action, available=False, hindrance=Hindrance.FIRST)
 
 
 def _look(found: Findings) -> Iterator[Action]:

@@ -612,6 +612,22 @@ async def test_a_remedy_that_cannot_be_tried_is_not_offered(client: httpx.AsyncC
 
 
 @pytest.mark.anyio
+async def test_a_harm_is_said_of_a_remedy_that_waits_for_another_step(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    """Labels of a site are turned round: they are read again first, and nobody is recalibrated."""
+    w = SCENES["labels_inverted_at_one_site"].build(np.random.default_rng(7))
+    played = Played(client, clock, w, w.label)
+    await played.log(w)
+    found = await played.diagnosis()
+    (remedy,) = (each for each in found["remedies"] if each["kind"] == "recalibrate_all")
+    assert any(each["harms"] for each in remedy["effects"])
+    assert first_of(found)["code"] == "second_readings"
+    (barred,) = (each for each in found["actions"] if each["code"] == "recalibrate")
+    assert (barred["available"], barred["hindrance"]) == (False, "harms_others")
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("readings", [3, 12, 100])
 async def test_second_readings_that_confirm_count(
     client: httpx.AsyncClient, clock: Clock, readings: int
