@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -35,6 +36,9 @@ from monitoring.reports.every_model import EveryReport
 from monitoring.reports.findings import WORST_FIRST, seriousness
 from monitoring.reports.report import ReportSummary
 from monitoring.routes.reports import ReportRoutes
+
+WAIT_S: float = 0.1  # for models that changed; then the page shows what was known before
+_SOON_S: Final = 2  # until it asks again while they are read
 
 
 class ModelRow(NamedTuple):
@@ -106,6 +110,7 @@ def index_page(
     reports: Sequence[ReportSummary],
     gaps: Mapping[str, Sequence[Days]] | None = None,
     idle: Sequence[str] = (),
+    unread: Sequence[str] = (),
     *,
     choice: ModelChoice | None = None,
     tries: Callable[[str], bool] = never,
@@ -114,7 +119,8 @@ def index_page(
     """Render each model, of its findings the most serious one.
 
     `gaps`: the days of each, by title; `idle`: declared models without answers, which have no
-    report; `tries`: whether this process answers images with a model.
+    report; `unread`: models whose rows are not up to date, or missing; `tries`: whether this
+    process answers images with a model.
     """
     choice = choice or ModelChoice()
     rows = list(_rows(reports, gaps or {}, viewer))
@@ -129,7 +135,8 @@ def index_page(
         sorts=[*_SORTS],
         total=len(rows),
         watched=len(reports),
-        refresh_s=REFRESH_S,
+        refresh_s=_SOON_S if unread else REFRESH_S,
+        unread=unread,
         tries=tries if viewer.may("predict") else never,
         viewer=viewer,
     )
@@ -184,7 +191,7 @@ class IndexRoutes:
     async def index(self, request: Request) -> Response:
         """The page; 304 to who has it already, and of whose models nothing changed."""
         choice, viewer = read_choice(request.query_params), read_viewer(request)
-        found = await to_thread.run_sync(self._reports.every.read)
+        found = await to_thread.run_sync(partial(self._reports.every.read, limit_s=WAIT_S))
         tag = tag_of(found.mark, choice, viewer)
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304)
@@ -193,7 +200,7 @@ class IndexRoutes:
         return page
 
     def _page(self, found: EveryReport, choice: ModelChoice, viewer: Viewer) -> Response:
-        shown = (found.reports, found.days, found.idle)
+        shown = (found.reports, found.days, found.idle, found.unread)
         return answer_page(index_page(*shown, choice=choice, tries=self._tabs.tries, viewer=viewer))
 
 

@@ -96,6 +96,7 @@ async function renew({ all = false } = {}) {
     const text = await answer.text();
     if (own !== renewal) return; // the reader asked for something else meanwhile
     const page = parsed(text).querySelector("main");
+    main.dataset.live = page.dataset.live;
     const [shown, fresh] = [partsOf(main), partsOf(page)];
     const same = fresh.length === shown.length;
     if (same) shown.forEach((part, at) => replacePart(part, fresh[at], all));
@@ -201,7 +202,8 @@ if (isZoneNew) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000;
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");
 if (live) {
-  setInterval(renew, 1000 * Number(live.dataset.live));
+  const wait = () => setTimeout(() => renew().finally(wait), 1000 * Number(live.dataset.live));
+  wait();
   document.addEventListener("candor:days", () => renew({ all: true }));
 }
 if (live && isZoneNew && zone !== "UTC") renew();

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from console import index
 from monitoring.ledger import database
 from monitoring.metrics import ledger_gauges
 from monitoring.recording import writing_thread
@@ -22,6 +23,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing_thread, "SLOW_S", PATIENCE_S)
     monkeypatch.setattr(database, "RESTARTED_S", PATIENCE_S)
     monkeypatch.setattr(ledger_gauges, "WAIT_S", PATIENCE_S)
+    monkeypatch.setattr(index, "WAIT_S", PATIENCE_S)
 
 
 @pytest.fixture

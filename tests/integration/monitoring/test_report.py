@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
+from threading import Event, get_ident
 from typing import Any
 
 import httpx
@@ -34,7 +35,9 @@ from monitoring.ledger.sum_tables import AUDIT, VALUE_LIMIT
 from monitoring.ledger.versions import choose
 from monitoring.maintenance.retention import prune
 from monitoring.metrics.ledger_gauges import LedgerGauges
+from monitoring.reports import every_model
 from monitoring.reports.every_model import EveryModel
+from monitoring.reports.findings import findings_report
 from monitoring.reports.page_data import read_page_data
 from monitoring.reports.report import Coverage, Delay, Report, calibration_report, only_model
 from monitoring.reports.timeline import read_timeline
@@ -398,6 +401,34 @@ def test_of_all_models_only_what_changed_is_read_again(
         assert plain(after.reports) == plain(of_all(labeled).read().reports)
     clock.now_ns += 600 * SECOND_NS  # as time alone changes a report
     assert every.read().reports[0].generated_at_ns == clock.now_ns
+
+
+def test_who_cannot_wait_sees_what_was_known_while_one_thread_reads(
+    labeled: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 24 models and a million answers, the index waited for twenty seconds."""
+    every, goes_on, readers = of_all(labeled), Event(), list[int]()
+
+    def slowly(*asked: Any, **more: Any) -> Any:
+        readers.append(get_ident())
+        assert goes_on.wait(PATIENCE_S)
+        return findings_report(*asked, **more)
+
+    monkeypatch.setattr(every_model, "findings_report", slowly)
+    first = every.read(limit_s=0.01)
+    assert (first.reports, first.unread) == ((), ["pneumonia"])
+    goes_on.set()
+    known = every.read()
+    assert (known.unread, len(known.reports)) == ([], 1)
+    goes_on.clear()
+    labeled.label(label(5))
+    for _ in range(3):
+        meanwhile = every.read(limit_s=0.01)
+        assert (meanwhile.reports, meanwhile.unread) == (known.reports, ["pneumonia"])
+        assert meanwhile.mark not in (first.mark, known.mark)
+    goes_on.set()
+    assert every.read().reports[0].coverage.labeled == 5
+    assert len(readers) == 2
 
 
 @pytest.mark.anyio

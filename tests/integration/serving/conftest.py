@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from console import index
 from model_store.store.store import Store
+from tests.builders.processes import PATIENCE_S
 from tests.builders.services import Running, running
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index waits for all models, however busy the machine is."""
+    monkeypatch.setattr(index, "WAIT_S", PATIENCE_S)
 
 
 @pytest.fixture
