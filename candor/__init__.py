@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from candor.commands.verb import Refused as Refused
     from candor.predictions.calibration import Calibration as Calibration
     from candor.predictions.findings_calibration import FindingsCalibration as FindingsCalibration
-    from candor.predictions.measurement import measure as measure
+    from candor.predictions.reading import measure as measure
     from model_store.bundle.bundle import Bundle as Bundle
     from model_store.bundle.bundle import read_bundle as read_bundle
     from model_store.bundle.card import Card as Card
@@ -75,7 +75,7 @@ _MODULES = {
     "candor.commands.verb": ("Refused",),
     "candor.predictions.calibration": ("Calibration",),
     "candor.predictions.findings_calibration": ("FindingsCalibration",),
-    "candor.predictions.measurement": ("measure",),
+    "candor.predictions.reading": ("measure",),
     "model_store.bundle.bundle": ("Bundle", "read_bundle"),
     "model_store.bundle.card": ("Card",),
     "model_store.store.store": ("Store",),

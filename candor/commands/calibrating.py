@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from candor.predictions.calibration import Calibration
     from candor.predictions.findings_calibration import FindingsCalibration
-    from candor.predictions.labeled import Predictions, ReadingOptions
+    from candor.predictions.labeled import Predictions
 
 
 def calibrate(
@@ -86,11 +86,11 @@ def calibrate(
     ('overconfident', 0.7)
     """
     from calibration.bins import BIN_COUNT
-    from candor.predictions.arrays import read_arrays, require_bins
     from candor.predictions.labeled import Examining, LabeledFindings
+    from candor.predictions.reading import read_arrays, reading_options, require_bins
     from candor.terminal.progress import bars
 
-    options = _options(
+    options = reading_options(
         scores=scores,
         logits=logits,
         percent=percent,
@@ -177,32 +177,6 @@ def calibrate_in_shell(
     return PlainResult(plain(done.as_dict()), *done.document())
 
 
-def _options(
-    *,
-    logits: bool = False,
-    percent: bool = False,
-    classes: str | Sequence[str] | None = None,
-    positive: str | None = None,
-    normalize: bool = False,
-    findings: str | None = None,
-    exclusive: bool = False,
-    **columns: str | None,
-) -> "ReadingOptions":
-    from candor.predictions.arrays import kind_of
-    from candor.predictions.columns import ColumnWishes
-    from candor.predictions.labeled import ReadingOptions
-
-    names = classes.split(",") if isinstance(classes, str) else classes
-    return ReadingOptions(
-        wishes=ColumnWishes(kind=kind_of(logits=logits, percent=percent), **columns),
-        classes=None if names is None else tuple(str(name).strip() for name in names),
-        positive=positive,
-        normalize=normalize,
-        findings=findings,
-        exclusive=exclusive,
-    )
-
-
 def _preview(file: Path, read: "Predictions") -> None:
     """Say what was taken for what, and the first row as it was understood."""
     note(f"{file}, {len(read.rows):,} rows, read as")
@@ -225,8 +199,7 @@ def _apply(
 ) -> PlainResult:
     """Write the rows as the calibrator gives them."""
     from calibration.calibrators.portable import PortableCalibrator
-    from candor.predictions.arrays import read_arrays
-    from candor.predictions.calibrated_table import write_calibrated
+    from candor.predictions.reading import read_arrays, reading_options
     from candor.terminal.progress import bars
 
     unused(
@@ -237,14 +210,14 @@ def _apply(
     )
     made = PortableCalibrator.from_json(calibrator.read_text("utf-8"))
     options = replace(
-        _options(findings=made.looked_for or findings, **given),
+        reading_options(findings=made.looked_for or findings, **given),
         needs_labels=False,
         known=() if made.of == "confidence" else made.classes,
     )
     with bars() as progress:
         read = read_arrays(file, labels, groups, options, progress=progress)
     _preview(file, read)
-    write_calibrated(read, made, to)
+    read.write_calibrated(made, to)
     for sentence in (*read.left_out, *read.notes):
         note(f"Note: {sentence}")
     return PlainResult(

@@ -144,7 +144,7 @@ def predictions(
         group_pattern: Regular expression whose first group is the patient in the paths of files.
     """
     from candor.predictions.columns import ColumnWishes
-    from candor.predictions.tables import read_columns
+    from candor.predictions.table import read_columns
     from candor.predictions.upload import TableUpload, require_columns
     from candor.predictions.upload_columns import declaration, prediction_columns
     from monitoring.logged.body import FIELDS
@@ -200,7 +200,7 @@ def _send_labels(
     from candor.predictions import upload_columns as columns
     from candor.predictions.columns import ColumnWishes
     from candor.predictions.image_files import file_of, require_distinct_rows
-    from candor.predictions.tables import read_columns, read_rows
+    from candor.predictions.table import read_columns, read_rows
     from candor.predictions.upload import TableUpload, require_columns
     from candor.terminal.progress import working
     from monitoring.feedback.body import FIELDS
@@ -230,7 +230,7 @@ def _send_labels(
 
 def _findings_of(client: "Client", model: str | None, file: Path) -> tuple[str, ...]:
     """Return the findings of the model that the table is about; none of one with classes."""
-    from candor.predictions.tables import read_rows
+    from candor.predictions.table import read_rows
     from serving.client import ServerRefused
 
     row = next(read_rows(file), {})

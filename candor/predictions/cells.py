@@ -24,6 +24,8 @@ def as_text(value: Any) -> str:
     """
     if value is None:
         return ""
+    if isinstance(value, bytes):  # as NumPy and HDF5 keep texts
+        value = value.decode("utf-8", "replace")
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     text = composed(str(value).strip())

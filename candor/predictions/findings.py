@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from calibration.bins import FloatArray
-from calibration.calibrators.temperature import sigmoid
 from calibration.findings.labels import (
     ALL,
     LOOKED_FOR,
@@ -23,9 +22,8 @@ from calibration.wording import counted, parameter, some
 from candor.predictions.classes import require_sense
 from candor.predictions.columns import TableColumns
 from candor.predictions.errors import PredictionsRefused, rows_listed
-from candor.predictions.interpretation import Scored, interpret, scored
+from candor.predictions.interpretation import Scored, interpret, label_columns, scored
 from candor.predictions.kept_rows import kept_rows
-from candor.predictions.label_columns import label_columns
 from candor.predictions.labeled import LabeledFindings, Predictions, ReadingOptions
 from candor.predictions.scores import add_up, fractions
 from candor.predictions.table import ColumnTable
@@ -67,7 +65,7 @@ def find_findings(
     missing = np.asarray(np.isnan(scores).any(axis=1))
     unlabeled = None if known is None else np.asarray(np.isnan(known).all(axis=1))
     kept, identity = kept_rows(table, columns, unlabeled=unlabeled, missing=missing)
-    p = _probabilities(scores[kept], identity["rows"], columns)
+    p = fractions(scores[kept], identity["rows"], kind=columns.kind)
     if columns.kind != "logits" and add_up(p):
         notes += (
             "Each row of probabilities adds up to 1, as those of exclusive classes do. Make sure "
@@ -209,12 +207,3 @@ def _matched(
             "is uncertain"
         )
     return tuple(both), scores[:, [names.index(name) for name in both]], known, (*notes,)
-
-
-def _probabilities(scores: FloatArray, rows: np.ndarray, columns: TableColumns) -> FloatArray:
-    if columns.kind != "logits":
-        return fractions(scores, rows, kind=columns.kind)
-    if not np.isfinite(scores).all():
-        bad = rows[~np.isfinite(scores).all(axis=1)]
-        raise PredictionsRefused(f"scores must be finite numbers; {rows_listed(bad)} are not")
-    return sigmoid(scores)

@@ -5,10 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
-from calibration.bins import FloatArray
 from calibration.document import Part
 from calibration.findings.calibrator import FEWEST_POSITIVES
 from calibration.findings.examination import (
@@ -19,12 +15,10 @@ from calibration.findings.examination import (
 from calibration.findings.measures import FindingsMeasures
 from calibration.measures.reliability import reliability
 from calibration.wording import counted, parameter, some
-from candor.predictions.arrays import as_array
-from candor.predictions.documents import findings_document
+from candor.predictions.calibration import Examined
+from candor.predictions.documents import FINDING_WORDS, findings_document
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.examined import Examined
 from candor.predictions.labeled import Examining, LabeledFindings
-from candor.predictions.sentences import FINDING_WORDS
 
 _SHOWN: Final = 12
 
@@ -53,15 +47,6 @@ class FindingsCalibration(Examined[FindingsExamination, LabeledFindings]):
 
     def _cautions(self) -> Iterator[str]:
         return _notes(self.examination)
-
-    def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
-        """Calibrate probabilities (N, K) of presence.
-
-        Raises:
-            calibration.calibrators.affine.CalibratorInvalid: another number of findings, or
-                values outside [0, 1].
-        """
-        return self.calibrator(as_array(probabilities, "probabilities").astype(np.float64))
 
     def document(self) -> list[Part]:
         return findings_document(self.examination, self.verdict, self.notes)

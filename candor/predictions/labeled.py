@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from calibration.measures.summary import Measures
 from calibration.wording import parameter, percent, some
 from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
+from model_store.csv_cells import CsvTable
 
 if TYPE_CHECKING:
     from candor.predictions.calibration import Calibration
@@ -98,6 +100,32 @@ class _Read:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    @property
+    def judged(self) -> Any:
+        """The rows that figures are of."""
+        return slice(None) if self.judging is None else self.judging
+
+    def calibrated(self, calibrator: PortableCalibrator) -> Calibrated:
+        """Return the header and the cells of each row, in the order of the calibrator's classes.
+
+        Raises PredictionsRefused if the calibrator is for other classes.
+        """
+        raise NotImplementedError
+
+    def write_calibrated(self, calibrator: PortableCalibrator, file: Path) -> None:
+        """Write a CSV row for each prediction: number, ids, calibrated figures.
+
+        Raises PredictionsRefused as `calibrated`, and OSError if the file cannot be written.
+        """
+        header, cells = self.calibrated(calibrator)
+        numbered = [] if "row" in self.id_names else ["row"]
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            writer = CsvTable(stream)
+            writer.writerow([*numbered, *self.id_names, *header])
+            for place, figures in enumerate(cells):
+                ids = [] if self.ids is None else self.ids[place].tolist()
+                writer.writerow([*([self.rows[place]] if numbered else []), *ids, *figures])
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledPredictions(_Read):
@@ -120,7 +148,7 @@ class LabeledPredictions(_Read):
         """Return every measure. The predictions have labels."""
         assert self.probabilities is not None
         assert self.labels is not None
-        rows = slice(None) if self.judging is None else self.judging
+        rows = self.judged
         groups = None if self.groups is None else self.groups[rows]
         return measure_probabilities(
             self.probabilities[rows], self.labels[rows], groups, bin_count=bins
@@ -147,10 +175,7 @@ class LabeledPredictions(_Read):
             )
 
     def calibrated(self, calibrator: PortableCalibrator) -> Calibrated:
-        """Return the header and the cells of each row, in the order of the calibrator's classes.
-
-        Raises PredictionsRefused if the calibrator is for other classes.
-        """
+        """Return a row of the predicted class, its confidence and all probabilities."""
         if calibrator.of == "confidence":
             return self._confidences(calibrator)
         if self.probabilities is None:
@@ -197,7 +222,7 @@ class LabeledFindings(_Read):
     def measured(self, bins: int) -> FindingsMeasures:
         """As that of classes."""
         assert self.labels is not None
-        rows = slice(None) if self.judging is None else self.judging
+        rows = self.judged
         found = measure_findings(self.probabilities[rows], self.labels[rows], bin_count=bins)
         return FindingsMeasures(dict(zip(self.names, found, strict=True)))
 

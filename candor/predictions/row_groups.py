@@ -21,7 +21,7 @@ from calibration.grouping import (
 from calibration.wording import parameter
 from candor.predictions.columns import ROW_IDS, ColumnWishes, TableColumns
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.tables import read_rows
+from candor.predictions.table import read_rows
 
 _SAMPLE: Final = 100_000
 CellsOf = Callable[[Sequence[str]], dict[str, list[str]]]

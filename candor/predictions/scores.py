@@ -6,7 +6,7 @@ Rounded probabilities add up to 1 as far as their last decimal lets them.
 import numpy as np
 
 from calibration.bins import FloatArray, IntArray
-from calibration.calibrators.temperature import softmax
+from calibration.calibrators.temperature import sigmoid, softmax
 from calibration.measures.metrics import last_decimal
 from calibration.wording import parameter
 from candor.predictions.columns import Kind
@@ -18,7 +18,9 @@ _ABOVE_ONE = 1 + 1e-6
 Read = tuple[FloatArray, tuple[str, ...]]
 
 
-def shares(values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: bool) -> Read:
+def shares(
+    values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: bool = False
+) -> Read:
     """Return probabilities (N, K) of exclusive classes, and notes; `rows` are numbers in the file.
 
     Raises PredictionsRefused: values that are not finite, no probabilities, or do not add up to 1.
@@ -52,16 +54,17 @@ def shares(values: FloatArray, rows: IntArray, *, kind: Kind | None, normalize: 
 
 def share_of_two(values: FloatArray, rows: IntArray, *, kind: Kind | None) -> FloatArray:
     """Return probabilities (N, 2) from the score (N,) of the second of two classes, as `shares`."""
-    _require_finite(values[:, np.newaxis], rows)
     if kind == "logits":
-        return softmax(np.stack([np.zeros_like(values), values], axis=1))
-    p = _fractions(values[:, np.newaxis], rows, kind)[:, 0]
-    return np.stack([1 - p, p], axis=1)
+        return shares(np.stack([np.zeros_like(values), values], axis=1), rows, kind=kind)[0]
+    p = fractions(values[:, np.newaxis], rows, kind=kind)
+    return np.hstack([1 - p, p])
 
 
 def fractions(values: FloatArray, rows: IntArray, *, kind: Kind | None) -> FloatArray:
     """Return probabilities (N, K) that need not add up to 1. Raises as `shares`."""
     _require_finite(values, rows)
+    if kind == "logits":
+        return sigmoid(values)
     return _fractions(values, rows, kind)
 
 
@@ -85,7 +88,8 @@ def _fractions(values: FloatArray, rows: IntArray, kind: Kind | None) -> FloatAr
         if not _ABOVE_ONE < highest <= 100 * _ABOVE_ONE:
             raise PredictionsRefused(
                 f"{parameter('percent')}: the highest value is {highest:g}; percent go up to 100, "
-                "and have values above 1"
+                "and have values above 1. If these are probabilities from 0 to 1, leave it out; if "
+                "all are below 1 percent, divide them by 100 and leave it out"
             )
         return np.clip(values / 100, 0, 1)
     sums_to_one = values.shape[1] > 1 and highest <= 1 + SUM_TOLERANCE

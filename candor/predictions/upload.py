@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.tables import count_rows, read_columns, read_rows
+from candor.predictions.table import count_rows, read_columns, read_rows
 from model_store.csv_cells import CsvTable, plain_cell
 
 PORTION = 5_000

@@ -245,7 +245,7 @@ def test_what_is_saved_gives_the_same(tmp_path: Path) -> None:
 
 def test_thresholds_keep_their_word_and_all_is_shown() -> None:
     options = ReadingOptions(classes=NAMES, findings="*")
-    reading = candor.predictions.arrays.read_arrays(P, Y, None, options)
+    reading = candor.predictions.reading.read_arrays(P, Y, None, options)
     assert isinstance(reading, LabeledFindings)
     found = reading.examined(Examining(title="T", rule=("sensitivity", 0.9)))
     point = found.findings["Edema"].point

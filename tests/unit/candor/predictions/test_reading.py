@@ -18,7 +18,7 @@ from candor.predictions.columns import ColumnWishes
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import Examining, LabeledPredictions, ReadingOptions
 from candor.predictions.reading import read_predictions
-from candor.predictions.tables import count_rows, read_columns, read_rows
+from candor.predictions.table import count_rows, read_columns, read_rows
 from candor.predictions.upload_columns import prediction_columns
 from monitoring.logged.body import FIELDS
 from tests.builders.answers import simulated
@@ -70,6 +70,9 @@ def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None
     np.savez(
         tmp_path / "a.npz", probabilities=P, labels=np.array(NAMES)[Y], classes=np.array(NAMES)
     )
+    same(read_predictions(tmp_path / "a.npz"))
+    encoded = np.array(NAMES).astype("S")
+    np.savez(tmp_path / "a.npz", probabilities=P, labels=encoded[Y], classes=encoded)
     same(read_predictions(tmp_path / "a.npz"))
     np.savez(tmp_path / "b.npz", logits=np.log(P) + 3.0, label=Y)
     read = read_predictions(tmp_path / "b.npz")
