@@ -19,7 +19,7 @@ SHOWN: Final = 8  # arrows
 TONES: Final = {Fate.MENDED: "ok", Fate.WORSE: "alarm", Fate.MOVED: "early"}
 _ROW, _TOP, _SCALE = 34, 16, 30  # heights: of an arrow, above the first, and of the scale below
 _NARROW_ROW = 42  # a phone has the name above its arrow
-_LONGEST: Final = {True: 26, False: 34}  # characters of a name, by whether the chart is wide
+_LONGEST: Final = {True: 22, False: 34}  # characters of a name, by whether the chart is wide
 
 
 class Arrow(NamedTuple):

@@ -38,7 +38,7 @@ from tests.screenshots import MODES, take
 IMAGES: Final = Path(__file__).parents[1] / "images"
 WIDTH: Final = 1080
 RECALIBRATION: Final = (
-    f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_labels=yes&subgroup=device%3DB"
+    f"/recalibrate/{MODEL}?version=1&preview=yes&subgroup=device%3DB&since=2026-10-12T08:00:59"
 )
 
 

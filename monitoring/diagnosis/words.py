@@ -5,7 +5,7 @@ words with the first three actions; the rest are lists of their own.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from calibration.diagnosis.facts import (
@@ -308,7 +308,8 @@ def _barred(found: Diagnosis) -> Iterator[str]:
     for each in found.actions:
         if each.hindrance is not None and each.hindrance is not Hindrance.FIRST:
             why = HINDRANCES[each.hindrance].format(harmed=_harmed(found, each))
-            yield f"Not now: {action_words(each).rstrip('.')}. Reason: {why}."
+            said = action_words(replace(each, worst=())).rstrip(".")  # the reason has whom it harms
+            yield f"Not now: {said}. Reason: {why}."
 
 
 def _harmed(found: Diagnosis, action: Action) -> str:
