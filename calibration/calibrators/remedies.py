@@ -209,10 +209,10 @@ def choose(
                 gap,
             )
         )
-    best = chosen = _simplest(losses, share, groups, z.shape[1])
+    best = chosen = simplest(losses, share, groups, z.shape[1])
     if not allow_label_changes:
         keeping = {name: loss for name, loss in losses.items() if REMEDIES[name].keeps_argmax}
-        chosen = _simplest(keeping, share, groups, z.shape[1])
+        chosen = simplest(keeping, share, groups, z.shape[1])
     improving = {each.name for each in trials if each.improvement > MARGIN * each.standard_error}
     better = best if best in improving and best != chosen else None
     return RemedyChoice(
@@ -303,7 +303,7 @@ def fall(
     return float(difference.mean()), standard_error(difference, groups)
 
 
-def _simplest(
+def simplest(
     losses: Mapping[str, FloatArray],
     share: FloatArray,
     groups: npt.ArrayLike | None,

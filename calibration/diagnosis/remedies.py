@@ -23,6 +23,7 @@ from calibration.calibrators.remedies import (
     TEMPERATURE,
     TEMPERATURE_BIAS,
     Remedy,
+    simplest,
     undetermined,
 )
 from calibration.calibrators.subgroups import SMALLEST
@@ -42,7 +43,7 @@ from calibration.diagnosis.groups import (
 )
 from calibration.diagnosis.outcome import patient_codes
 from calibration.findings.calibrator import FEWEST_POSITIVES
-from calibration.measures.metrics import last_decimal
+from calibration.measures.metrics import last_decimal, log_loss
 
 _MOST_ROWS, _CELLS = 6_000, 200_000
 FEWEST_ROWS: Final = 100  # as a recalibration needs, unless somebody lowers it
@@ -92,7 +93,8 @@ def remedies_of(
 def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedRemedy | None:
     """The remedy and its effects on those it changes; None with too few labels.
 
-    It has a bias for each class only if that helps and a temperature alone does not.
+    It has a bias for each class only if that helps, a temperature alone does not, and a
+    recalibration would take it.
     """
     changed = labeled.rows(np.flatnonzero(treated.rows))
     if not _is_enough(changed):
@@ -103,9 +105,21 @@ def _remedy(labeled: Answers, weight: FloatArray, treated: Treated) -> TriedReme
     first = _tried(labeled, weight, treated, forms[0])
     for form in forms[1:] if _is_by_class(first) else ():
         other = _tried(labeled, weight, treated, form)
-        if not other.harms and _of_classes(other)[1] < _of_classes(first)[1]:
+        is_taken = _is_taken(form, changed, weight[treated.rows])
+        if not other.harms and _of_classes(other)[1] < _of_classes(first)[1] and is_taken:
             return other
     return first
+
+
+def _is_taken(form: Remedy, answers: Answers, weight: FloatArray) -> bool:
+    """Whether a recalibration would take this form, and not a temperature."""
+    y, folds = _labels(answers), _folds(answers)
+    losses = {
+        each.name: log_loss(_unseen(answers, weight, each, folds), y)
+        for each in (TEMPERATURE, form)
+    }
+    share = weight / weight.sum()
+    return simplest(losses, share, patient_codes(answers), len(answers.classes)) == form.name
 
 
 def _is_enough(answers: Answers) -> bool:
@@ -224,15 +238,20 @@ def _trial(
     answers: Answers, weight: FloatArray, form: Remedy, folds: IntArray
 ) -> tuple[FloatArray, IntArray]:
     """Confidence (n,) and its class (n,), by calibrators fitted on other folds."""
+    p = _unseen(answers, weight, form, folds)
+    said = answers.predicted if answers.of_one else p.argmax(axis=1)
+    return p[np.arange(len(p)), said], said
+
+
+def _unseen(answers: Answers, weight: FloatArray, form: Remedy, folds: IntArray) -> FloatArray:
+    """Probabilities (n, K) by calibrators fitted on other folds."""
     z, y = _log_probabilities(answers), _labels(answers)
 
     def fit(used: BoolArray) -> Affine:
         rows = _newest(np.flatnonzero(used), z.shape[1])
         return form.fit(z[rows], y[rows], weights=weight[rows])
 
-    p = cross_fit(fit, z, folds)
-    said = answers.predicted if answers.of_one else p.argmax(axis=1)
-    return p[np.arange(len(p)), said], said
+    return cross_fit(fit, z, folds)
 
 
 def _folds(answers: Answers) -> IntArray:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from calibration.calibrators.affine import Affine
 from calibration.calibrators.remedies import (
     CASE_MIX,
+    MARGIN,
     REMEDIES,
     RemedyChoice,
     choose,
@@ -227,11 +228,17 @@ def _no_remedy(choice: RemedyChoice, of_one: bool) -> str:
         return "No remedy could be fitted to these labels: " + "; ".join(
             f"{title_of(trial.name, of_one=of_one)}: {trial.excluded}" for trial in choice.trials
         )
+    why = "No remedy improves on the model as served by more than a standard error."
+    if best.improvement > MARGIN * best.standard_error:
+        why = (
+            "The simplest remedy does not improve on the model as served, and a richer one does so "
+            "by too little for the numbers that it fits."
+        )
     return (
-        "No remedy improves on the model as served by more than a standard error. The best, "
-        f"{title_of(best.name, of_one=of_one)}, changes the negative log-likelihood of held-out "
-        f"answers by {-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less "
-        "is better). Collect more labels, or leave the model as it is."
+        f"{why} The best, {title_of(best.name, of_one=of_one)}, changes the negative "
+        f"log-likelihood of held-out answers by {-best.improvement:+.4f} nats (standard error "
+        f"{best.standard_error:.4f}; less is better). Collect more labels, or leave the model "
+        "as it is."
     )
 
 

@@ -83,12 +83,16 @@ class EveryModel:
         )
 
     def _reading(self, wanted: Mapping[str, Any]) -> "Future[None]":
-        """The reading that goes on, or one that begins now."""
+        """The reading that goes on, one that failed while nobody waited, or one that begins now."""
         with self._lock:
-            if self._reader is None or self._reader.done():
-                self._reader = Future()
-                Thread(target=self._read_into, args=(self._reader, wanted), daemon=True).start()
-            return self._reader
+            reader = self._reader
+            if reader is not None and reader.done() and reader.exception() is not None:
+                self._reader = None  # and then it is read again
+                return reader
+            if reader is None or reader.done():
+                self._reader = reader = Future()
+                Thread(target=self._read_into, args=(reader, wanted), daemon=True).start()
+            return reader
 
     def _read_into(self, reader: "Future[None]", wanted: Mapping[str, Any]) -> None:
         try:
@@ -100,7 +104,7 @@ class EveryModel:
                     of_model = mark, reports, read_days_of(self._ledger, reports)
                     self._known = {**self._known, model: of_model}
             reader.set_result(None)
-        except Exception as error:  # noqa: BLE001 raised where somebody waits
+        except Exception as error:  # noqa: BLE001 raised where somebody waits, or asks next
             reader.set_exception(error)
 
 

@@ -139,6 +139,8 @@ def test_a_remedy_is_one_screen(hospitals: Process, browser: Browser) -> None:
     with open_page(browser, width=1440) as page:
         page.goto(hospitals.url + PAGES["preview"])
         assert_fits(page, 1440, SCREEN)
+        page.locator("form").get_by_role("link", name="more").click()  # of the groups named
+        expect(page.get_by_role("heading", name="All groups")).to_be_visible()
 
 
 def test_models_are_searched_narrowed_and_sorted_by_the_address(

@@ -1,8 +1,10 @@
 """A reader that follows docs/bundle.md, without Candor's code, gets the server's answers."""
 
+import ast
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from tests.builders.findings import publish_findings
 from tests.builders.services import running
 
 READER = Path(__file__).parents[2] / "builders" / "independent_reader.py"
+PAGE = Path(__file__).parents[3] / "docs" / "bundle.md"
 pytestmark = pytest.mark.anyio
 
 
@@ -104,6 +107,27 @@ def run_reader(folder: Path, *arguments: object) -> subprocess.CompletedProcess[
     )
 
 
+def test_the_reader_imports_nothing_else() -> None:
+    imported = {
+        name.name.split(".")[0]
+        for node in ast.walk(ast.parse(READER.read_text()))
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    imported |= {
+        str(node.module).split(".")[0]
+        for node in ast.walk(ast.parse(READER.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_the_page_has_the_sections_that_the_reader_follows() -> None:
+    sections = re.findall(r"^## (\d\. .*)$", PAGE.read_text(), re.MULTILINE)
+    followed = re.findall(r"# (\d\. .*)$", READER.read_text(), re.MULTILINE)
+    assert followed == sections
+
+
 @pytest.mark.parametrize(("channels", "resize"), [(3, "stretch"), (1, "crop"), (3, "crop")])
 async def test_its_answers_are_the_servers(tmp_path: Path, channels: int, resize: str) -> None:
     store = publish(tmp_path / "models", channels=channels, resize=resize)
@@ -155,3 +179,32 @@ async def test_findings_are_read_one_by_one(tmp_path: Path, site: str) -> None:
                 given = served["findings"][name]
                 assert given["probability"] == pytest.approx(found.pop("probability"), abs=1e-6)
                 assert {field: given[field] for field in found} == found, name
+
+
+def _flip(folder: Path) -> None:
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[-5] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+
+
+def _stray(folder: Path) -> None:
+    (folder / "weights.bin").write_bytes(b"x")
+
+
+def _respell(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(_flip, "model.onnx differs"), (_stray, "weights.bin"), (_respell, "spelled in another way")],
+)
+def test_what_the_page_refuses_is_refused(
+    tmp_path: Path, change: Callable[[Path], None], said: str
+) -> None:
+    store = publish(tmp_path / "models", channels=1, resize="stretch")
+    change(store.folder("tiny", 1))
+    done = run_reader(store.folder("tiny", 1), "{}")
+    assert done.returncode == 1
+    assert said in done.stderr

@@ -431,6 +431,28 @@ def test_who_cannot_wait_sees_what_was_known_while_one_thread_reads(
     assert len(readers) == 2
 
 
+def test_a_reading_that_fails_while_nobody_waits_is_told_to_who_asks_next(
+    labeled: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a model that cannot be read would be "being read" forever."""
+    every, may_fail, fails = of_all(labeled), Event(), Event()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        assert may_fail.wait(PATIENCE_S)
+        may_fail.clear()  # another reading would not fail
+        fails.set()
+        raise ArithmeticError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(every_model, "findings_report", fail)
+        assert every.read(limit_s=0.2).unread == ["pneumonia"]
+        may_fail.set()
+        assert fails.wait(PATIENCE_S)
+        with pytest.raises(ArithmeticError):
+            [every.read(limit_s=0.2) for _ in range(5)]
+    assert every.read().unread == []
+
+
 @pytest.mark.anyio
 async def test_who_has_the_page_gets_it_again_once_it_changed(
     labeled: MonitoredModel, client: httpx.AsyncClient

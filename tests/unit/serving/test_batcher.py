@@ -89,6 +89,20 @@ def test_entries_whose_client_has_gone_are_dropped(
     assert worker.started.get(timeout=PATIENCE_S) == [stays]
 
 
+def test_a_failing_batch_fails_alone(
+    batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    bad, good = request(loop, "bad"), request(loop)
+    batcher.submit(bad)
+    worker.go_on.release(2)
+    failed, error = worker.failed.get(timeout=PATIENCE_S)
+    assert failed == [bad]
+    assert str(error) == "bad batch"
+    batcher.submit(good)
+    worker.started.get(timeout=PATIENCE_S)
+    assert worker.started.get(timeout=PATIENCE_S) == [good]
+
+
 def test_closing_works_off_what_is_queued_first(
     worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.calibrators.remedies import REMEDIES, choose
 from calibration.diagnosis.facts import AnswerGroup, Inference, RemedyKind
 from calibration.diagnosis.groups import UNKNOWN
 from calibration.diagnosis.inference import infer
@@ -127,3 +128,18 @@ def test_labels_that_a_recalibration_would_refuse_are_not_tried() -> None:
         (same, False),
     ):
         assert any(infer(answers).remedies) == tried
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_classes_are_changed_only_if_a_recalibration_would_change_them(seed: int) -> None:
+    """One class of eight errs, which few labels show: it took a temperature, or nothing at all."""
+    w = world(np.random.default_rng([seed, 78]), n=8000, classes=8, sharpness=3.0)
+    w.shift((w.predicted == 5) & w.after(0.5), -1.5)
+    answers = w.answers()
+    (remedy,) = infer(answers).remedies
+    used = answers.rows(np.flatnonzero(answers.served_s >= (remedy.since_s or 0)))
+    assert used.probabilities is not None
+    assert used.label is not None
+    taken = choose(np.log(used.probabilities), used.label, allow_label_changes=True).chosen
+    changes = taken is not None and not REMEDIES[taken].keeps_argmax
+    assert remedy.changes_labels == changes

@@ -22,6 +22,7 @@ from model_store.bundle.diagram import diagram_file, reliability_diagram, scale_
 from model_store.bundle.model_card import DIAGRAM_FILE, model_card
 from monitoring.diagnosis.live_comparison import card_comparison_words
 from tests.builders.bundles import build_card, subgroup, with_subgroups
+from tests.builders.findings import findings_card
 
 
 def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
@@ -154,6 +155,28 @@ def test_names_cannot_become_markup() -> None:
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# tiny, version 1"]
     bins = reliability(build_card().calibration.sums)
     assert "<script" not in diagram_file(bins, of='<script>"&')
+
+
+def test_it_says_what_the_card_says_of_each_finding() -> None:
+    card = findings_card(
+        thresholds=(0.2, 0.5, 0.7), temperatures=(2.0, 1.0, 1.0), biases=(0.5, 0.0, 0.0), sets=True
+    )
+    unfitted = card.findings[2].calibration.model_copy(update={"method": "none"})
+    findings = (*card.findings[:2], card.findings[2].model_copy(update={"calibration": unfitted}))
+    text = model_card(card.model_copy(update={"findings": findings}))
+    rows = {
+        (cells[1], len(cells)): cells
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.split("|")]) > 8
+    }
+    assert rows["Edema", 10][4] == "temperature 2, bias +0.5"
+    assert rows["Mass", 10][4] == "none"
+    assert rows["Edema", 9][2] == "20.00 %"
+    sets = card.findings[0].conformal
+    assert rows["Edema", 9][7] == percent(sets.mean_set_size - 1)
+    assert "**Not calibrated for Mass.**" in text
+    assert "card.json" in text
+    assert "at most 10 %" in text
 
 
 def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
