@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 import monitoring
 from model_store.bundle.card import FlaggedShare, ScopeCard
@@ -21,7 +22,7 @@ from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.bundles import png, publish_tiny
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.processes import PATIENCE_S, Process, candor_here, free_port, wait_until
-from tests.builders.prometheus import Program, asked, hurried
+from tests.builders.prometheus import Program, asked, hurried, sample_names
 
 ROOM = Path(monitoring.__file__).parent
 SCOPE = ScopeCard(
@@ -262,3 +263,132 @@ def test_requests_that_fail_without_a_ledger_make_one_page(tmp_path: Path) -> No
         wait_until(lambda: paging() == ["CandorUnavailable", "CandorVersionStopped"], "one page")
     finally:
         manager.stop()
+
+
+class Exporter:
+    """A process that Prometheus scrapes: it shows `text`, and fails where that is None."""
+
+    def __init__(self) -> None:
+        self.text: str | None = ""
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(500 if exporter.text is None else 200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write((exporter.text or "").encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def show(self, samples: dict[str, float]) -> None:
+        self.text = "".join(f"candor_{name} {value}\n" for name, value in samples.items())
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+_OF = '{model="tiny",version="1",finding="Edema"'
+_SCANNED = "store_scan_timestamp_seconds"
+# By alert: what a process shows while all is well, and when the alert should fire.
+FIRES: dict[str, dict[str, tuple[float, float]]] = {
+    "CandorCalibrationDrift": {f"calibration_drift_active{_OF}}}": (0, 1)},
+    "CandorTagDrift": {f'calibration_drift_tag_active{_OF},tag="site=A"}}': (0, 1)},
+    "CandorCalibrationErrorHigh": {
+        f'calibration_ece_ratio{_OF},window="7d"}}': (0.02, 0.2),
+        f'calibration_noise_floor_ratio{_OF},window="7d"}}': (0.02, 0.02),
+        f'calibration_labels{_OF},window="7d"}}': (500, 500),
+    },
+    "CandorAccuracyLower": {f"accuracy_lower{_OF}}}": (0, 1)},
+    "CandorOperatingPointLower": {f'operating_points_lower{_OF},tag=""}}': (0, 2)},
+    "CandorDiagnosisOpen": {f'diagnosis_state{_OF},state="look"}}': (0, 1)},
+    "CandorDoubtfulImages": {f"doubtful_images{_OF}}}": (0, 1)},
+    "CandorFeedbackStalled": {
+        f"predictions_total{_OF}}}": (0, 200),
+        f"feedback_total{_OF}}}": (0, 0),
+    },
+    "CandorFeedbackUnknownPrediction": {
+        'feedback_rejected_total{reason="unknown_prediction"}': (0, 50)
+    },
+    "CandorFeedbackRejected": {'feedback_rejected_total{reason="unknown_label"}': (0, 50)},
+    "CandorNothingServes": {
+        'model_loaded{model="tiny",version="1"}': (1, 0),
+        "decode_seconds_count": (1, 1),
+    },
+    "CandorUnavailable": {
+        'request_duration_seconds_count{model="tiny",version="1"}': (0, 700),
+        'requests_failed_total{model="tiny",version="1"}': (0, 300),
+    },
+    "CandorSlow": {'requests_late_total{model="tiny",version="1"}': (0, 300)},
+    "CandorVersionNotServed": {
+        'model_wanted_version{model="tiny"}': (1, 2),
+        'model_served_version{model="tiny"}': (1, 1),
+    },
+    "CandorVersionStopped": {'version_stopped{model="tiny",version="1"}': (0, 1)},
+    "CandorProbesDiffer": {'probe_difference{model="tiny",version="1"}': (0, 0.1)},
+    "CandorTrainingImages": {'training_images_total{model="tiny",version="1"}': (0, 50)},
+    "CandorStoreUnread": {_SCANNED: (time.time() + 3600, time.time() - 3600)},
+    "CandorLedgerAway": {"ledger_away": (0, 1)},
+    "CandorClockDoubtful": {"clock_doubtful": (0, 1)},
+    "CandorSpoolFilling": {"spool_bytes": (0, 800), "spool_limit_bytes": (1000, 1000)},
+    "CandorAnswersSpooled": {"spool_rows": (0, 5)},
+}
+OF_PROCESSES = {"CandorReplicaDown", "CandorLedgerUnreadable"}  # of what a process does not show
+
+
+def test_every_alert_fires_in_a_running_prometheus_and_none_while_all_is_well(
+    tmp_path: Path,
+) -> None:
+    rules = [yaml.safe_load(path.read_text()) for path in (ROOM / "rules").glob("*.rules.yml")]
+    alerts = {
+        (rule["alert"], rule["labels"]["severity"])
+        for file in rules
+        for each in file["groups"]
+        for rule in each["rules"]
+        if "alert" in rule
+    }
+    assert {name for name, _ in alerts} == set(FIRES) | OF_PROCESSES
+    shown = {name: pair for pairs in FIRES.values() for name, pair in pairs.items()}
+    assert {f"candor_{name.partition('{')[0]}" for name in shown} <= sample_names()
+    for path in (ROOM / "rules").glob("*.rules.yml"):
+        (tmp_path / path.name).write_text(hurried(path.read_text()))
+    exporters = server, reader, another = [Exporter() for _ in range(3)]
+    recorded = {f"predictions_total{_OF}}}": 0.0, "monitor_leader": 1.0}
+    server.show({name: calm for name, (calm, _) in shown.items()})
+    reader.show(recorded | {f'calibration_labels{_OF},window="all"}}': 1.0})
+    targets = [each.address for each in exporters]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(tmp_path / "*.rules.yml")],
+        "scrape_configs": [{"job_name": "candor", "static_configs": [{"targets": targets}]}],
+    }
+    prometheus = Program("prometheus", tmp_path, json.dumps(config))  # JSON is YAML
+
+    def firing() -> set[tuple[str, str]]:
+        found = (each["metric"] for each in prometheus.query('ALERTS{alertstate="firing"}'))
+        return {(each["alertname"], each["severity"]) for each in found}
+
+    try:
+        twice = 'count_over_time(up{job="candor"}[1m]) >= 3'
+        wait_until(lambda: len(prometheus.query(twice)) == 3, "three scrapes of each process")
+        assert prometheus.query("ALERTS") == []
+        server.show({name: bad for name, (_, bad) in shown.items()})
+        reader.show(recorded)
+        another.text = None
+        with suppress(AssertionError):  # the next line says which are missing
+            wait_until(lambda: firing() == alerts, "every alert")
+        assert firing() == alerts
+        told = httpx.get(f"{prometheus.url}/api/v1/alerts").json()["data"]["alerts"]
+        assert all("<error" not in text for each in told for text in each["annotations"].values())
+    finally:
+        prometheus.stop()
+        for each in exporters:
+            each.close()
