@@ -11,13 +11,7 @@ import threading
 from typing import Any, Final
 
 from hosting.errors import ClusterError, SettingsError
-from hosting.listener import (
-    address,
-    announce,
-    announce_missing_store,
-    listen,
-    tls_files,
-)
+from hosting.listener import address, announce, announce_missing_store, listen, tls_files
 from hosting.settings import Settings
 from hosting.steps import start
 from serving.cluster.connection import joined

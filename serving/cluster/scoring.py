@@ -4,12 +4,10 @@ A part that two actors score, because a node was lost after the file was written
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from serving.cluster.connection import joined
 from serving.scoring.job import Part, ScoringJob
-
-CPUS: Final = 1.0
 
 
 def on_cluster(job: ScoringJob, parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
@@ -31,7 +29,7 @@ def on_cluster(job: ScoringJob, parts: Sequence[Part]) -> Iterator[tuple[int, in
             fn_constructor_args=(job,),
             batch_size=1,
             compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(parts))),
-            num_cpus=CPUS,
+            num_cpus=1.0,
         )
         for row in scored.iter_rows():
             yield int(row["images"]), int(row["refused"])
