@@ -41,19 +41,6 @@ def test_ports_are_open_to_this_machine_alone() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_what_it_mounts_is_there() -> None:
-    for name, source, _ in mounts():
-        assert (
-            source in COMPOSITION["volumes"] if "/" not in source else (ROOT / source).exists()
-        ), name
-    used = {source for _, source, _ in mounts() if "/" not in source}
-    assert used == set(COMPOSITION["volumes"])
-    mounted = {
-        (ROOT / source).resolve() for _, source, _ in mounts() if source.startswith("./deploy")
-    }
-    assert mounted == {path for path in CONFIGURATIONS.rglob("*") if path.is_file()}
-
-
 def test_candors_services_are_confined_and_set_what_exists() -> None:
     ours = {name: each for name, each in SERVICES.items() if each["image"] == "candor"}
     assert set(ours) == {"candor", "monitor", "demo"}

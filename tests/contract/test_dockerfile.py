@@ -13,7 +13,6 @@ from model_store.torchserve.handler import MONITOR_OUTBOX
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
-PAGE = (ROOT / "docs/how-to/container.md").read_text()
 TARGETS = ("serving", "gpu", "torchserve", "training")
 SERVERS = ("serving", "gpu")
 
@@ -119,14 +118,3 @@ def test_an_image_writes_into_its_volume_alone(target: str) -> None:
     paths = [value.removeprefix("sqlite:///") for value in written if value != "off"]
     assert target not in SERVERS or len(paths) == 3
     assert [path for path in paths if not path.startswith(f"{last(target, 'VOLUME')}/")] == []
-
-
-def test_the_default_is_serving_on_cpus() -> None:
-    assert parsed()[-1].name == "serving"
-    assert {name for name in STAGES if f"{name}-build" in STAGES} == set(TARGETS)
-
-
-@pytest.mark.parametrize("target", SERVERS)
-def test_health_is_asked_by_the_settings(target: str) -> None:
-    health = last(target, "HEALTHCHECK")
-    assert health.endswith('CMD ["candor", "health"]')

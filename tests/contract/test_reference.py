@@ -113,4 +113,4 @@ def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
         for each in (*DESCRIPTION_ENDPOINTS, *ENDPOINTS)
         if each.method == "GET" and each.tag == PAGES and each.path not in OPEN_TO_ALL
     }
-    assert pages <= set(listed)
+    assert pages <= set(listed), "list them in docs/how-to/sign-in.md"

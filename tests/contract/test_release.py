@@ -24,7 +24,6 @@ def jobs(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-RELEASE = jobs(ROOT / ".github/workflows/release.yml")
 # What each job may write; `id-token` proves to the package index or the signer which workflow asks.
 WRITES = {
     "image": {"packages", "id-token", "attestations"},
@@ -32,7 +31,6 @@ WRITES = {
     "join": {"packages", "id-token", "attestations"},
     "draft": {"contents"},
 }
-PINNED = r"(actions|pypa)/[\w-]+@[0-9a-f]{40}"
 
 
 def commands(name: str) -> list[str]:
@@ -55,12 +53,9 @@ def test_the_forge_would_take_it(check: list[str]) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_actions_are_pinned_by_commit_and_write_what_they_must() -> None:
+def test_actions_write_what_they_must() -> None:
+    """zizmor asks that each is pinned by its commit."""
     for path in WORKFLOWS:
-        used = re.findall(r"uses: (\S+)(.*)", path.read_text())
-        pinned = [re.fullmatch(PINNED, name) for name, _ in used]
-        assert all(pinned), f"{path.name}: pin each action by its commit"
-        assert all("# v" in tag for _, tag in used), f"{path.name}: name the tag of each commit"
         assert yaml.safe_load(path.read_text())["permissions"] == {}
         for name, job in jobs(path).items():
             asked = {scope for scope, may in job["permissions"].items() if may == "write"}
@@ -122,18 +117,3 @@ def test_the_version_is_written_in_one_place() -> None:
     ]
     assert tagged
     assert [path for path, tag in tagged if tag != VERSION] == []
-
-
-def of_release(job: str) -> str:
-    return "\n".join(step.get("run", step.get("uses", "")) for step in RELEASE[job]["steps"])
-
-
-def test_a_release_publishes_what_was_built_once_and_tried() -> None:
-    needs = {name: job.get("needs") for name, job in RELEASE.items()}
-    assert needs == dict(zip(RELEASE, [None, *RELEASE], strict=False))  # one after the other
-    assert of_release("build").count("python -m tests.release wheel") == 1
-    for job in ("publish", "join", "draft"):
-        assert "download-artifact@" in of_release(job)
-        assert "checkout@" not in of_release(job)
-    assert RELEASE["publish"]["environment"] == "release"
-    assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text()

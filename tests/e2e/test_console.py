@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.store.canary import start_canary
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
-from tests.builders.browser import assert_usable, label_answers, open_page
+from tests.builders.browser import assert_usable, open_page
 from tests.builders.bundles import build_bundle, png
 from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.processes import wait_until
@@ -145,18 +145,20 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
         expect(page.locator(".trial")).to_contain_text("0 were right (0 in 100")
 
 
-def test_answers_are_labeled_blind_and_by_keyboard(
+def test_answers_are_labeled_blind_and_by_keyboard_and_a_second_key_labels_nothing(
     start: Start, tiny_store: Store, browser: Browser
 ) -> None:
     server = start(tiny_store)
     answers = {
         each["prediction_id"]: each
-        for each in (server.predict(png(seed)).json() for seed in range(3))
+        for each in (server.predict(png(seed)).json() for seed in range(5))
     }
+    keys = "for (const key of {}) "
+    keys += "document.body.dispatchEvent(new KeyboardEvent('keydown', {{ key, bubbles: true }}))"
     with open_page(browser) as page:
         page.goto(server.url)
         page.get_by_role("link", name="Label answers").click()
-        for left in (2, 1, 0):
+        for left in (4, 3, 2):
             answer = answers[page.locator("input[name=prediction_id]").get_attribute("value") or ""]
             assert "The model had said" not in page.locator("main section").last.inner_text()
             page.keyboard.press("2")  # malignant
@@ -166,25 +168,12 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             said = "the same" if answer["predicted"] == "malignant" else f"“{answer['predicted']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
             expect(page.get_by_role("main")).to_contain_text(f"{left} answer")
-    assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 3
-
-
-def test_a_second_key_labels_neither_this_case_again_nor_the_next(
-    start: Start, tiny_store: Store, browser: Browser
-) -> None:
-    server = start(tiny_store)
-    for seed in range(2):
-        server.predict(png(seed))
-    keys = "for (const key of {}) "
-    keys += "document.body.dispatchEvent(new KeyboardEvent('keydown', {{ key, bubbles: true }}))"
-    with open_page(browser) as page:
-        page.goto(f"{server.url}/label/tiny")
         page.evaluate(keys.format("['2', '1', '0']"))
         expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
         expect(page.get_by_role("main")).to_contain_text("1 answer")
         page.evaluate(keys.format("['0', '1']"))
         expect(page.get_by_text("Back to the 1 that you skipped")).to_be_visible()
-    assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 1
+    assert server.client.get("/models/tiny/report").json()["coverage"]["labeled"] == 4
 
 
 def test_pages_of_a_model_with_a_canary_fit_and_have_no_barrier(
@@ -193,15 +182,11 @@ def test_pages_of_a_model_with_a_canary_fit_and_have_no_barrier(
     """Those that test_console_goals.py does not look at, or looks at with less on them."""
     tiny_store.publish("tiny", build_bundle)
     start_canary(tiny_store, "tiny", 2, mode="share", share=0.0)
-    server = start(tiny_store, keep_pictures_days="1")
-    label_answers(server, count=31)
+    server = start(tiny_store)
     with open_page(browser) as page:
         for path in (
             "/try/tiny",
             "/versions/tiny?first=1&second=2",
-            "/recalibrate/tiny?preview=yes&min_labels=20&allow_label_changes=yes",
-            "/models/tiny/report/page",
-            "/models/tiny/answers/page",
             "/sign-in",
             "/nowhere",
         ):
@@ -268,6 +253,45 @@ def test_each_frame_of_a_file_is_tried_and_the_viewer_opens_that_one(
         expect(viewer.locator("output").first).to_have_text("128")
         assert set(grays(page)) <= {119, 120, 121}
         assert Axe().run(page).violations_count == 0
+
+
+def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
+    start: Start, tiny_store: Store, browser: Browser, images: list[Path]
+) -> None:
+    server = start(tiny_store)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/docs")
+        page.locator("details.fold > summary").first.click()
+        classify = page.locator("details.operation").first
+        expect(classify.get_by_label("model", exact=True)).to_have_value("tiny")
+        classify.locator("input[type=file]").set_input_files(images[0])
+        classify.get_by_label("model", exact=True).press("Enter")
+        expect(classify.locator("[data-hint]")).to_contain_text("200 OK")
+        expect(classify.locator("[data-answer]")).to_contain_text('"prediction_id"')
+        expect(classify.locator("[data-sent]")).to_contain_text(
+            "curl -X POST -H 'Content-Type: image/png'"
+        )
+        feedback = page.locator("details.operation", has_text="POST /feedback").first
+        page.locator("details.fold > summary", has_text="Feedback").first.focus()
+        page.keyboard.press("Enter")
+        feedback.locator("summary").first.focus()
+        page.keyboard.press("Enter")
+        feedback.get_by_role("button", name="Send to this server").focus()
+        page.keyboard.press("Enter")
+        expect(feedback.locator("[data-hint]")).to_contain_text("422")
+        expect(feedback.locator("[data-answer]")).to_contain_text('"error"')
+
+
+def test_times_are_in_the_zone_of_the_browser(trying: Server, browser: Browser) -> None:
+    for script in (True, False):
+        context = browser.new_context(timezone_id="Asia/Tokyo", java_script_enabled=script)
+        page = context.new_page()
+        page.goto(f"{trying.url}/versions/tiny")
+        made = page.locator("time").first
+        expect(made).to_contain_text("JST" if script else "UTC")
+        if script:
+            assert (made.get_attribute("title") or "").endswith(" UTC")
+        context.close()
 
 
 def grays(page: Page) -> list[int]:

@@ -27,6 +27,50 @@ PAGES = {
     "api": "/docs",
 }
 SCREEN, PHONE = 900, 844
+LEAST_PX = 12.0
+OBSERVE = """
+window.shifts = [];
+new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((each) => each.value)))
+  .observe({ type: "layout-shift", buffered: true });
+"""
+SMALLEST = """
+() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let smallest = [1000, ""];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest("title, script, style")) continue;
+    const matrix = element.ownerSVGElement ? element.getScreenCTM() : null;
+    const scale = matrix ? Math.hypot(matrix.a, matrix.b) : 1;
+    const size = scale * parseFloat(getComputedStyle(element).fontSize);
+    if (size < smallest[0]) smallest = [size, text];
+  }
+  return smallest;
+}
+"""
+GREEN = """
+() => {
+  const probe = document.createElement("i");
+  document.body.append(probe);
+  probe.setAttribute("class", "ok");
+  const green = getComputedStyle(probe).getPropertyValue("--good");
+  const color = document.createElement("canvas").getContext("2d");
+  const shade = (text) => { color.clearRect(0, 0, 1, 1); color.fillStyle = text; color.fillRect(0, 0, 1, 1);
+    return String(color.getImageData(0, 0, 1, 1).data); };
+  const wanted = new Set([shade("#1a7f4b"), shade("#4cc38a")]);
+  if (!green.includes("#1a7f4b")) throw new Error("the green of the style sheet is another one: " + green);
+  const painted = (each) => {
+    const style = getComputedStyle(each);
+    const words = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    return [words && style.color, style.backgroundColor, parseFloat(style.borderLeftWidth) && style.borderLeftColor,
+      ...(each.ownerSVGElement ? [style.fill, style.stroke].filter((paint) => paint !== "none") : [])];
+  };
+  return [...document.querySelectorAll("main *")].filter((each) => each.checkVisibility())
+    .filter((each) => painted(each).some((found) => found && wanted.has(shade(found))))
+    .map((each) => each.textContent.trim().slice(0, 60));
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +134,11 @@ def test_the_first_screen_says_what_who_and_since_in_ninety_words(
         for place in (".verdict", ".todo", ".chart svg.wide"):
             box = page.locator(place).first.bounding_box()
             assert box["y"] + box["height"] <= SCREEN
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(GREEN) == []
+        page.goto(f"{hospitals.url}/models/model-00/report/page")
+        assert page.evaluate(GREEN) != []
 
 
 def test_the_chart_shows_the_affected_beside_the_rest(hospitals: Process, browser: Browser) -> None:
@@ -167,12 +216,18 @@ def test_every_page_is_two_screens_light_and_accessible(
     hospitals: Process, browser: Browser
 ) -> None:
     with open_page(browser, width=1280) as page:
+        page.add_init_script(OBSERVE)
         for name, path in PAGES.items():
+            page.set_viewport_size({"width": 1280, "height": SCREEN})
             answered = page.goto(hospitals.url + path)
             assert len(answered.body()) <= 300_000, name
+            assert answered.header_value("content-encoding") == "gzip", name
+            assert sum(page.evaluate("window.shifts")) < 0.001, name  # 0.1 is called good
             assert_usable(page, name)
-            assert_fits(page, 390, 2 * PHONE, name)
-            assert_fits(page, 2560, 2 * SCREEN, name)
+            for width, most in ((390, 2 * PHONE), (2560, 2 * SCREEN)):
+                assert_fits(page, width, most, name)
+                if name != "report":  # a sheet of paper
+                    assert page.evaluate(SMALLEST)[0] >= LEAST_PX - 0.01, (name, width)
             unfold(page)
             assert_fits(page, 390, None, name)
 
@@ -203,6 +258,9 @@ def test_the_report_has_two_sheets_of_paper(
             page.goto(address)
             printed = page.pdf(format="A4", prefer_css_page_size=True)
             assert len(re.findall(rb"/Type */Page\b", printed)) == 2, address
+        page.goto(hospitals.url + PAGES["overview"])
+        page.emulate_media(media="print")
+        expect(page.locator("form:visible")).to_have_count(0)
 
 
 def test_a_manager_acknowledges_with_three_clicks(own: Process, browser: Browser) -> None:

@@ -92,19 +92,3 @@ def test_versions_are_acted_on_where_the_monitor_has_the_store_by_keyboard_alone
         )
     content = {"content": png(), "headers": ADMIN}
     wait_until(lambda: server.client.post("/predictions/tiny", **content).json()["version"] == 2)
-
-
-def test_times_are_in_the_zone_of_the_browser(
-    start_process: Callable[..., Process], browser: Browser
-) -> None:
-    server = start_process("serve")
-    server.await_ready()
-    for script in (True, False):
-        context = browser.new_context(timezone_id="Asia/Tokyo", java_script_enabled=script)
-        page = context.new_page()
-        page.goto(f"{server.url}/versions/tiny")
-        made = page.locator("time").first
-        expect(made).to_contain_text("JST" if script else "UTC")
-        if script:
-            assert (made.get_attribute("title") or "").endswith(" UTC")
-        context.close()

@@ -1,7 +1,5 @@
 """Charts over time are read and looked at closely by mouse, by keyboard, and without script."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -21,12 +19,15 @@ ERROR = ".chart svg.wide[aria-label^='Calibration error by day']"
 GAP = ".chart svg.wide[aria-label^='Confidence minus accuracy by day']"
 
 
-@pytest.fixture
-def url(start: Start, tiny_store: Store, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def url(
+    start_shared: Start, published_once: Store, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """Ten labels a day over forty days; from day 30 on the model is overconfident."""
     clock, random = Clock(), np.random.default_rng(0)
+    ledger = tmp_path_factory.mktemp("zoom") / "ledger.db"
     with MonitoredModel(
-        tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=1000)
+        ledger, clock, settings=DriftSettings(average_run_length=1000)
     ) as monitored:
         for day in range(DAYS):
             clock.now_ns = NOW_NS + day * DAY_NS
@@ -37,7 +38,8 @@ def url(start: Start, tiny_store: Store, tmp_path: Path) -> str:
                 monitored.label(
                     label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns)
                 )
-    return f"{start(tiny_store).url}/models/pneumonia/report/page?window=all"
+    server = start_shared(published_once, ledger=f"sqlite:///{ledger}")
+    return f"{server.url}/models/pneumonia/report/page?window=all"
 
 
 def days_of(page: Page, chart: str) -> tuple[str, str]:
@@ -53,7 +55,8 @@ def readout(page: Page, chart: str) -> Locator:
     return page.locator(f"{chart} ~ .readout").first
 
 
-def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) -> None:
+def test_points_and_bins_are_read_and_opened(url: str, browser: Browser) -> None:
+    """A click on a day: test_console_goals.py."""
     with open_page(browser) as page:
         page.goto(url)
         for chart in (ERROR, GAP):
@@ -68,24 +71,15 @@ def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) 
         expect(readout(page, GAP)).to_have_text("")
         expect(readout(page, "svg.square")).to_contain_text("use the arrow keys")
         assert page.evaluate("document.activeElement.matches('svg')")
-
-
-def test_a_click_on_a_point_opens_its_answers(url: str, browser: Browser) -> None:
-    with open_page(browser) as page:
-        for chart in (ERROR, GAP):
-            page.goto(url)
-            point = page.locator(f"{chart} [data-first]").first
-            first, last = (point.get_attribute(f"data-{name}") for name in ("first", "last"))
-            point.locator("circle").click()
-            page.wait_for_url(lambda at, ends=f"from={first}&to={last}": at.endswith(ends))
-        page.goto(url)
         bins = page.locator("section:has(> svg.square)").first
         link = bins.locator("a[href*='bin=']").first.get_attribute("href") or "none"
         bins.locator("g:has(> title) circle").first.click()
         page.wait_for_url(lambda at: at.endswith(link))
 
 
-def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) -> None:
+def test_days_are_chosen_by_keyboard_and_by_dragging_and_given_up(
+    url: str, browser: Browser
+) -> None:
     with open_page(browser) as page:
         page.goto(url)
         assert days_of(page, ERROR) == ("2026-09-21", "2026-10-30")
@@ -111,6 +105,26 @@ def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) ->
         expect(page.locator(f"{ERROR} [data-first]")).to_have_count(DAYS)
         page.go_back()
         expect(page.locator(f"{ERROR} [data-first]")).to_have_count(6)
+        page.get_by_role("link", name="All days").click()
+        expect(page.locator(f"{ERROR} [data-first]")).to_have_count(DAYS)
+        for chart, goes_back in ((GAP, True), (ERROR, False)):
+            page.locator(chart).scroll_into_view_if_needed()
+            points = page.locator(f"{chart} [data-first]")
+            before = points.count()
+            one, other = (
+                points.nth(before // 4).bounding_box(),
+                points.nth(before // 2).bounding_box(),
+            )
+            page.mouse.move(other["x"], other["y"])
+            page.mouse.down()
+            page.mouse.move(one["x"], one["y"], steps=5)
+            page.mouse.up()
+            expect(points).not_to_have_count(before)
+            assert "since=" in page.url
+            if goes_back:
+                page.get_by_role("link", name="All days").click()
+                expect(points).to_have_count(before)
+        assert days_of(page, GAP) == days_of(page, ERROR)
 
 
 def test_a_late_answer_for_all_days_does_not_replace_chosen_ones(
@@ -136,29 +150,6 @@ def test_a_late_answer_for_all_days_does_not_replace_chosen_ones(
         held[0].continue_()
         page.evaluate("window.late")  # until the page has taken the answer, or left it
         assert chosen.count() == 2  # at once: the next renewal would mend it
-
-
-def test_days_are_chosen_by_dragging(url: str, browser: Browser) -> None:
-    with open_page(browser) as page:
-        page.goto(url)
-        for chart, goes_back in ((GAP, True), (ERROR, False)):
-            page.locator(chart).scroll_into_view_if_needed()
-            points = page.locator(f"{chart} [data-first]")
-            before = points.count()
-            one, other = (
-                points.nth(before // 4).bounding_box(),
-                points.nth(before // 2).bounding_box(),
-            )
-            page.mouse.move(other["x"], other["y"])
-            page.mouse.down()
-            page.mouse.move(one["x"], one["y"], steps=5)
-            page.mouse.up()
-            expect(points).not_to_have_count(before)
-            assert "since=" in page.url
-            if goes_back:
-                page.get_by_role("link", name="All days").click()
-                expect(points).to_have_count(before)
-        assert days_of(page, GAP) == days_of(page, ERROR)
 
 
 def test_without_script_a_form_leads_to_other_days(url: str, browser: Browser) -> None:

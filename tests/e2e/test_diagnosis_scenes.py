@@ -24,11 +24,8 @@ WITHOUT_LEDGER = {
     "case_mix_at_one_site",
 }
 QUICK = (
-    "calibrated",
-    "two_of_eight_sites",
     "rare_class_small",
     "healed_everyone",
-    "corrected_labels",
     "labels_stopped",
     "rollout_to_both_sites",
 )

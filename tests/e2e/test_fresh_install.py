@@ -83,24 +83,6 @@ def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def test_folders_named_like_packages_do_not_hide_an_editable_installation(tmp_path: Path) -> None:
-    source = copy_source(tmp_path / "source", address=ADDRESS, revision=REVISION)
-    checkout = FreshEnvironment(tmp_path / "venv")
-    checkout.install("--no-deps", "--editable", source)
-    for name in PACKAGES:
-        (tmp_path / "work" / name / "models").mkdir(parents=True)
-    check = "from candor.import_conflicts import require_own_packages as it; it()"
-    done = subprocess.run(
-        [checkout.python, "-c", check],
-        cwd=tmp_path / "work",
-        env=ALONE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_a_stranger_with_the_same_package_is_refused_in_either_order(
     wheel: Path, stranger: Path, tmp_path: Path, first: str

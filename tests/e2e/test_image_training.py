@@ -1,6 +1,5 @@
 """The image that trains and exports, read-only and without root; a server of that."""
 
-import json
 import os
 from pathlib import Path
 
@@ -41,14 +40,6 @@ def test_a_run_belongs_to_its_user(models: Path, volumes: dict[Path, str]) -> No
     work = next(path for path, place in volumes.items() if place == "/work")
     assert {path.name for path in work.iterdir()} == {"runs"}
     assert {path.stat().st_uid for path in [*work.rglob("*"), *models.rglob("*")]} == {USER}
-
-
-def test_it_trains_with_torch_for_cpus() -> None:
-    code = (
-        "import json, torch, torchvision; print(json.dumps([torch.version.cuda, "
-        "torch.ones(2).sum().item()]))"
-    )
-    assert json.loads(run("training", "-c", code, entrypoint="python").stdout) == [None, 2.0]
 
 
 def test_it_serves_nothing_and_has_no_health_check() -> None:

@@ -57,6 +57,7 @@ def test_a_backup_comes_back_and_what_was_there_is_kept(
     there.close()
 
 
+@pytest.mark.nightly  # what docs/how-to/postgresql.md types
 @pytest.mark.programs("pg_dump", "psql")
 def test_postgresql_is_dumped_and_restored_by_its_own_tools(
     start: Start, tiny_store: Store, postgres: Cluster

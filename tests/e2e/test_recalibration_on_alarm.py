@@ -8,7 +8,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import encode, picture, publish_tiny
 from tests.builders.monitored import Clock, MonitoredModel, answer
-from tests.builders.processes import CANDOR, Process, candor, wait_until
+from tests.builders.processes import wait_until
 from tests.builders.servers import Start
 
 
@@ -35,18 +35,3 @@ def test_a_server_promotes_shows_it_and_is_rolled_back_in_one_command(
     store.promote("tiny", 1)
     wait_until(lambda: server.predict(encode(picture(), "PNG")).json()["version"] == 1)
     assert store.versions("tiny") == [1, 2]
-
-
-def test_a_monitor_acts_where_it_has_the_store_and_does_not_start_without(
-    store: Store, tmp_path: Path
-) -> None:
-    options = ["monitor", "--recalibrate-on-alarm", "publish", "--port", "0"]
-    options += ["--ledger", f"sqlite:///{tmp_path / 'ledger.db'}", "--store"]
-    refused = candor(*options, tmp_path / "nowhere", folder=tmp_path)
-    assert refused.returncode == 1
-    assert str(tmp_path / "nowhere") in refused.stderr
-    acting = Process("monitor", tmp_path, command=[*CANDOR, *options, str(store.root)])
-    wait_until(lambda: store.versions("tiny") == [1, 2])
-    assert acting.end() == 0
-    acting.stop()
-    assert store.production("tiny") == 1

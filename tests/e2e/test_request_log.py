@@ -11,23 +11,9 @@ import httpx
 from model_store.store.store import Store
 from tests.builders.bundles import png
 from tests.builders.processes import Process, wait_until
-from tests.builders.servers import Start
 from tests.e2e.test_serving_secrets import one_stream
 
 ID = "X-Request-Id"
-
-
-def test_the_id_of_a_request_is_in_every_answer(start: Start, tiny_store: Store) -> None:
-    server = start(tiny_store)
-    assert server.predict(png(), **{ID: "scan-1"}).headers[ID] == "scan-1"
-    assert ID not in server.predict(png()).headers
-    for path, status in (("/models", 200), ("/nowhere", 404), ("/readyz", 200)):
-        answer = server.client.get(path, headers={ID: "scan-2"})
-        assert (answer.status_code, answer.headers[ID]) == (status, "scan-2")
-    refused = server.predict(b"rubbish", **{ID: "scan-3"})
-    assert (refused.status_code, refused.headers[ID]) == (415, "scan-3")
-    assert server.end() == 0
-    assert '"message": "request"' not in server.log()
 
 
 def test_a_request_is_a_line_and_a_trace_with_its_stages(tiny_store: Store, tmp_path: Path) -> None:

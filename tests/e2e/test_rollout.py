@@ -1,7 +1,6 @@
 """A refused promotion and a lost store show in `candor promote --wait` and in metrics."""
 
 import json
-import time
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,16 +39,3 @@ def test_wait_says_what_each_server_serves(start: Start, tiny_store: Store, tmp_
     assert f"{strict.url} does not serve the model: it refuses version 2: " in said
     assert f"{away} does not serve the model: it cannot be asked: " in said
     assert (roles(good), roles(strict)) == ([2, 2, 0], [2, 0, 2])
-
-
-def test_backups_and_prunes_of_the_ledger_show(
-    start: Start, tiny_store: Store, tmp_path: Path
-) -> None:
-    began_s = time.time()
-    server = start(tiny_store)
-    names = [f"candor_ledger_{work}_timestamp_seconds" for work in ("backup", "prune")]
-    assert [server.metric(name) for name in names] == [0, 0]
-    ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
-    for verb in (("backup", tmp_path / "copy.db"), ("prune", "--older-than", "90d")):
-        assert candor_here("ledger", *verb, *ledger).exit_code == 0
-    assert all(began_s <= server.metric(name) <= time.time() for name in names)

@@ -31,12 +31,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_it_answers_and_ends_with_its_block(store: Store) -> None:
+def test_it_answers_holds_its_port_and_ends_with_its_block(store: Store) -> None:
     (store.root / "one.png").write_bytes(png())
     with candor.serve(store=store.root, ledger="off") as server:
         answer = server.predict(store.root / "one.png")
         assert answer["predicted"] in repr(answer)
         assert f'href="{server.url}/"' in server._repr_html_()
+        with pytest.raises(Refused, match=r"address already in use|in use"):
+            candor.serve(store=store.root, ledger="off", port=httpx.URL(server.url).port)
     assert not _answers(server.url)
 
 
@@ -65,14 +67,6 @@ def test_nothing_in_production_is_refused_with_what_to_do(tmp_path: Path, store:
         candor.serve(store=tmp_path / "none")
     assert "--" not in str(refused.value)
     assert refused.value._render_traceback_() == [f"candor: {refused.value}"]
-
-
-def test_a_server_that_cannot_start_says_why(store: Store) -> None:
-    with (
-        candor.serve(store=store.root, ledger="off") as first,
-        pytest.raises(Refused, match=r"address already in use|in use"),
-    ):
-        candor.serve(store=store.root, ledger="off", port=httpx.URL(first.url).port)
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

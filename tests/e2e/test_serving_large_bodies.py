@@ -5,7 +5,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -165,19 +164,6 @@ def test_a_client_that_leaves_in_the_middle_is_counted_and_costs_nothing(
     client.connection.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
     wait_until(lambda: f"{gone} {before + 1}" in server.metrics())
     wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
-
-
-def test_connections_that_idle_hold_no_body(hasty: Server, radiograph: bytes) -> None:
-    """100 connections, each after a body of 4 MB, of which one in three stalled."""
-    with ExitStack() as connections:
-        for number in range(100):
-            connection = connections.enter_context(connected(hasty))
-            sent = radiograph if number % 3 else radiograph[:3_000_000]
-            connection.sendall(head(radiograph) + sent)
-            if number % 3:  # 408 where this process was held up meanwhile
-                assert Client(connection).answer()[0] in (200, 408)
-        wait_until(lambda: hasty.metric("candor_body_memory_bytes") == 0)
-        wait_until(lambda: hasty.memory_mb < 300, "memory that 400 MB of bodies took is free again")
 
 
 def test_the_same_over_tls(

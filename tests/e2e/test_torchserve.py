@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -269,23 +268,6 @@ def torchserve_script(inference: httpx.Client, management: httpx.Client) -> dict
         "label": answer["predicted"],
         "probabilities": answer["probabilities"],
     }
-
-
-def test_a_bad_image_in_a_batch_fails_alone(site: Site) -> None:
-    bodies = [encode(picture(number), "PNG") for number in range(16)]
-    bodies[5] = bodies[5][:-40]
-    bodies[9] = b"no image"
-    rejected = site.counted("candor_requests_rejected_total")
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda body: site.predict(body), bodies))
-    assert [answer.status_code for answer in answers] == [
-        400 if n == 5 else 415 if n == 9 else 200 for n in range(16)
-    ]
-    assert (answers[5].json()["error"], answers[9].json()["error"]) == (
-        "broken_image",
-        "not_an_image",
-    )
-    assert site.counted("candor_requests_rejected_total") == rejected + 2
 
 
 def test_labels_join_its_answers_and_the_report_shows_them(site: Site) -> None:

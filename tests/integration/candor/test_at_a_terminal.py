@@ -17,7 +17,7 @@ import pytest
 from model_store.store.store import Store
 from tests.builders.bundles import labeled_folder
 from tests.builders.monitored import record_unsure_answers
-from tests.builders.processes import candor_here
+from tests.builders.processes import Process, candor_here
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 QUICK = shlex.split(
@@ -132,6 +132,19 @@ def test_a_terminal_gets_hints_and_a_pipe_only_text(
         plain = plain.replace("\n", "")
         assert plain.isprintable()
         assert "Next:" not in plain
+
+
+def test_an_upload_shows_how_far_it_is(tmp_path: Path) -> None:
+    monitor = Process("monitor", tmp_path, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    file = tmp_path / "answers.csv"
+    rows = [f"eye-{number},a,0.9" for number in range(400)]
+    file.write_text("\n".join(["request_id,predicted,confidence", *rows]))
+    words = ("predictions", file, "--url", monitor.url, "--model", "eye", "--classes", "a,b")
+    shown = at_a_terminal(*words)
+    monitor.stop()
+    assert "400/400" in shown
+    assert "accepted: 400" in lines_left(shown)
+    assert not any("━" in line for line in lines_left(shown))
 
 
 def test_ctrl_c_leaves_no_trace(images: Path, tmp_path: Path) -> None:

@@ -83,20 +83,6 @@ def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
     return url
 
 
-def test_report_reads_the_ledger(labeled_ledger: str, tmp_path: Path) -> None:
-    ledger, file = ("--ledger", labeled_ledger), tmp_path / "october.html"
-    report = json.loads(run("report", *ledger, "--json").stdout)
-    assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
-    assert "150 of 150" in run("report", "tiny", *ledger).stdout
-    done = run("report", "tiny", *ledger, "--since", "30d", "--html", file)
-    assert done.exit_code == 0
-    assert file.read_text().startswith("<!doctype html>")
-    assert run("report", "tiny", *ledger, "--since", "soon").exit_code == 1
-    assert run("report", "nowhere", *ledger).exit_code == 1
-    both = run("report", "tiny", *ledger, "--since", "30d", "--window", "all")
-    assert both.exit_code == 2
-
-
 def test_recalibrate_publishes_the_next_version_and_does_not_promote(
     labeled_ledger: str, tiny_store: Store, tmp_path: Path
 ) -> None:

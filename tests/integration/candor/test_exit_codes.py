@@ -152,7 +152,10 @@ CODES: Final[dict[str, dict[int, tuple[str, ...]]]] = {
         1: ("tiny --min-labels 500", f"tiny {AWAY}", f"tiny --preview {GONE}"),
         2: ("tiny --preview --accept-harm",),
     },
-    "monitor": {1: ("--ledger off",), 2: ("--port x",)},
+    "monitor": {
+        1: ("--ledger off", f"--recalibrate-on-alarm publish {NOWHERE}"),
+        2: ("--port x",),
+    },
     "ledger check": {0: ("",), 1: (AWAY, EMPTY, GONE, f"--repair {GONE}"), 2: ("--ledger off",)},
     "ledger prune": {
         0: ("--older-than 90d",),

@@ -16,7 +16,14 @@ import pytest
 from candor.terminal.console import visible
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
-from tests.builders.bundles import build_bundle, png
+from tests.builders.bundles import (
+    build_bundle,
+    color_weights,
+    foreign_onnx,
+    labeled_folder,
+    linear,
+    png,
+)
 from tests.builders.monitored import record_unsure_answers
 from tests.builders.processes import Process, candor_here
 from training.experiments.tables import Table
@@ -203,7 +210,7 @@ OTHERS = re.compile(
     "nll|brier|temperature|auroc|auprc|bias|weight|improvement|standard_error|log_|"
     "observed_expected|benefit|tolerance|difference|estimate|lower|upper|moved|everyone|factor"
 )
-FRACTION = re.compile(r"(?<![\w.])[+-]?(?:0\.\d{2,}|1\.0{2,})(?![\w.])")
+FRACTION = re.compile(r"(?<![\w.])[+-]?(?:0\.\d{2,}|1\.0{2,})(?![\w.])(?! classes)")
 
 
 def printed(*arguments: object) -> str:
@@ -231,7 +238,14 @@ def strays(text: str, data: Any) -> set[str]:
 
 
 @pytest.fixture
-def places(tiny_store: Store, tmp_path: Path) -> dict[str, list[object]]:
+def places(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, list[object]]:
+    """What names them, and a folder with an image, a foreign model and labeled images."""
+    monkeypatch.chdir(tmp_path)
+    Path("scan.png").write_bytes(png())
+    foreign_onnx(Path("m.onnx"), linear("Softmax"), constants={"weights": color_weights()})
+    labeled_folder(Path("labeled"), images=40)
     url = f"sqlite:///{tmp_path}/ledger.db"
     record_unsure_answers(url, tiny_store.read("tiny").card)
     store = ["--store", tiny_store.root]
@@ -245,9 +259,11 @@ def places(tiny_store: Store, tmp_path: Path) -> dict[str, list[object]]:
         (("recalibrate", "tiny", "--preview"), "both"),
         (("models", "list"), "store"),
         (("models", "show", "tiny"), "store"),
+        (("predict", "scan.png", "--model", "tiny"), "store"),
+        (("import", "m.onnx", "--pixels", "unit", "--data", "labeled", "--name", "own"), "store"),
     ],
 )
-def test_a_verb_of_store_and_ledger_writes_percent(
+def test_a_verb_writes_percent(
     words: tuple[str, ...], where: str, places: dict[str, list[object]]
 ) -> None:
     text, data = printed(*words, *places[where]), printed(*words, *places[where], "--json")

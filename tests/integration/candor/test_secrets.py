@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from candor import command_line
+from console import monitor
 from hosting.listener import announce_missing_store
 from hosting.settings import Settings
 from model_store.store.store import Store
@@ -147,6 +148,48 @@ def test_of_a_setting(
         monkeypatch.setenv(setting, address)
         for verb in ("doctor", "config show", "config show --json", "report", "models list"):
             assert SECRET not in said(verb), (address, verb)
+
+
+ADMIN = f"{SECRET}-{'x' * 16}"
+POSTGRES = f"postgresql+psycopg://user:{SECRET}@127.0.0.1:1/db"
+# What a start is given: it is refused, and each has a secret.
+STARTS: dict[str, dict[str, str]] = {
+    "an unknown variable": {"CANDOR_TOKEN": ADMIN, "CANDOR_LEDGER": POSTGRES},
+    "an invalid value": {"CANDOR_DEADLINE_S": "x", "CANDOR_LEDGER": POSTGRES},
+    "a ledger in the wrong place": {"CANDOR_SPOOL_LIMIT_BYTES": POSTGRES},
+    "a token in the wrong place": {"CANDOR_PORT": f"{ADMIN} admin token"},
+    "a database that is away": {"CANDOR_LEDGER": POSTGRES},
+    "a password in the query": {
+        "CANDOR_LEDGER": f"postgresql+psycopg://user@127.0.0.1:1/db?password={SECRET}"
+    },
+    "an option that the driver repeats": {
+        "CANDOR_LEDGER": f"postgresql+psycopg://user@127.0.0.1:1/db?sslmode={SECRET}"
+    },
+    "a libpq string": {"CANDOR_LEDGER": f"host=127.0.0.1 port=1 user=user password={SECRET}"},
+    "an @ in the password": {
+        "CANDOR_LEDGER": f"postgresql+psycopg://user:a@{SECRET}@127.0.0.1:1/db"
+    },
+    "a port that is no number": {"CANDOR_LEDGER": f"postgresql+psycopg://u:{SECRET}@h:port/db"},
+    "another database": {"CANDOR_LEDGER": f"mysql://user:{SECRET}@127.0.0.1/db"},
+    "a file with a password": {"CANDOR_LEDGER": f"sqlite:////no/such/x.db?password={SECRET}"},
+    "a token without a scope": {"CANDOR_TOKENS": ADMIN},
+    "a token with a wrong scope": {"CANDOR_TOKENS": f"{ADMIN} {SECRET}"},
+    "a short token": {"CANDOR_TOKENS": f"{SECRET} admin"},
+    "a missing certificate": {"CANDOR_TLS_CERTIFICATE": "missing", "CANDOR_LEDGER": POSTGRES},
+    "two ledgers": {"CANDOR_LEDGER": POSTGRES, "CANDOR_LEDGER_FILE": "ledger.url"},
+    "a list that is none": {"CANDOR_HOSTS": "[1", "CANDOR_LEDGER": POSTGRES},
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_of_a_start_that_is_refused(said: Said, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(monitor, "LEDGER_WAIT_S", 0.1)
+    for variable, value in ({"CANDOR_PORT": "0"} | STARTS[name]).items():
+        monkeypatch.setenv(variable, value)
+    told = said("serve")
+    assert told
+    assert SECRET not in told
+    assert "Traceback" not in told
 
 
 def test_of_a_store_that_a_server_does_not_find(capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from typer.testing import Result
 
 import candor
 from model_store.bundle.bundle import Bundle
-from model_store.errors import AliasError, InvalidName, NotInStore
 from model_store.store.canary import start_canary
 from model_store.store.store import Store
 from monitoring.errors import BundleReplaced, ClockDoubtful
@@ -219,21 +218,3 @@ def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> 
     for words in (["tiny"], ["tiny", "1", "2", "3"], ["tiny", "tiny/1", "tiny/2"]):
         assert "write it as chest 1 2" in run("diff", *words).stderr.replace("\n", " ")
     assert "are the same in every byte" in run("diff", "tiny/1", "tiny/production").stdout
-
-
-@pytest.mark.parametrize(
-    ("which", "error"),
-    [
-        ("tiny/9", NotInStore),
-        ("tiny/nothing", NotInStore),
-        ("other", NotInStore),
-        ("../x", InvalidName),
-        ("tiny/A", AliasError),
-        ("tiny/", AliasError),
-    ],
-)
-def test_what_is_not_there_is_one_sentence(
-    store: Store, run: Callable[..., Result], which: str, error: type[Exception]
-) -> None:
-    done = run("show", which)
-    assert isinstance(done.exception, error)

@@ -17,6 +17,7 @@ from candor.commands import training as commands
 from candor.commands.training import train
 from tests.builders import trees
 from tests.builders.processes import candor_here
+from tests.integration.candor.test_printed import strays
 from training.choices import TrainOptions
 from training.load_options import options_of
 from training.runs.config import TrainConfig
@@ -163,6 +164,13 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["answers"]["test"]["confusion"] == [[2, 0], [0, 7]]
     assert metrics["answers"]["test"]["constant_accuracy"] == pytest.approx(7 / 9)
+    assert strays(trained.stdout, metrics) == set()
+    store = tmp_path / "store"
+    exported = invoke("export", tmp_path / "run", "--name", "own", "--anyway", "--store", store)
+    assert exported.exit_code == 0, exported.stderr
+    card = json.loads((store / "own" / "1" / "card.json").read_text())
+    assert strays(exported.stdout, card) == set()
+    assert exported.stdout.count(" %") > 2
 
 
 def test_off_a_terminal_there_is_a_line_an_epoch(

@@ -1,6 +1,5 @@
 """A reader that follows docs/bundle.md, without Candor's code, gets the server's answers."""
 
-import ast
 import io
 import json
 import os
@@ -105,21 +104,6 @@ def run_reader(folder: Path, *arguments: object) -> subprocess.CompletedProcess[
         text=True,
         check=False,
     )
-
-
-def test_the_reader_imports_nothing_else() -> None:
-    imported = {
-        name.name.split(".")[0]
-        for node in ast.walk(ast.parse(READER.read_text()))
-        if isinstance(node, ast.Import)
-        for name in node.names
-    }
-    imported |= {
-        str(node.module).split(".")[0]
-        for node in ast.walk(ast.parse(READER.read_text()))
-        if isinstance(node, ast.ImportFrom)
-    }
-    assert imported - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
 
 
 def test_the_page_has_the_sections_that_the_reader_follows() -> None:

@@ -198,7 +198,10 @@ def test_no_process_removes_a_copy_that_another_reads(
     assert written_ns(on_s3) == made_ns[1]
 
 
-def test_the_copies_that_were_used_last_are_kept(on_s3: Store) -> None:
+def test_the_copies_that_were_used_last_are_kept(
+    on_s3: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_storage, "KEPT_COPIES", 3)
     made_ns = set[int]()
     for seed in range(1, remote_storage.KEPT_COPIES + 2):
         on_s3.publish("tiny", partial(build_bundle, seed=seed))

@@ -308,15 +308,3 @@ def test_the_command_line_starts_shows_and_ends(run: Callable[..., str], tiny_st
     assert tiny_store.production("tiny") == 2
     roles = re.findall(r"^(production|canary) +2 ", run("canary", "status", "tiny"), re.MULTILINE)
     assert roles == ["production"]
-
-
-def test_promoting_the_version_of_a_canary_ends_the_canary(
-    run: Callable[..., str], tiny_store: Store
-) -> None:
-    """Otherwise it would begin again after a rollback."""
-    start_canary(tiny_store, "tiny", 2, mode="header")
-    assert "without a label" in run("promote", "tiny", "2")
-    assert record_of(tiny_store).ended == "promoted"
-    start_canary(tiny_store, "tiny", 1, mode="header")
-    assert "without a label" not in run("promote", "tiny", "2")
-    assert record_of(tiny_store).ended is None  # of another version

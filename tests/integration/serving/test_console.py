@@ -1,20 +1,26 @@
 """Trials and signing in, through ASGI: what is recorded, what is refused, and what stays inert."""
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from hosting.tokens import LIFETIME_S, is_session_of, new_session
+from hosting import token_file
+from hosting.auth import AccessControl
+from hosting.tokens import LIFETIME_S, is_session_of, new_session, read_grants
 from model_store.store.samples import Sample, write_samples
 from model_store.store.store import Store
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.ended_sessions import EndedSessions
 from tests.builders.bundles import png
 from tests.builders.dicoms import dicom
-from tests.builders.services import PAGE, Running, ledger_rows, running
+from tests.builders.services import PAGE, Running, ledger_rows, running, until
 
 pytestmark = pytest.mark.anyio
 TRY = "/try/tiny"
@@ -132,6 +138,37 @@ async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Runni
     left = await client.post("/sign-out")
     assert left.headers["location"] == "/sign-in"
     assert (await client.get(TRY, headers=PAGE)).status_code == 401
+
+
+async def test_a_session_that_was_ended_elsewhere_is_soon_over_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_file, "SESSIONS_S", 0.01)
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        here, there = (
+            AccessControl(read_grants(f"{READER} read mary", None), ended=EndedSessions(ledger))
+            for _ in range(2)
+        )
+        following = asyncio.create_task(token_file.keep_sessions(here))
+        cookie = f"candor_session={there.sign_in(READER)}".encode()
+        assert here.signed_in(cookie)
+        there.sign_out(cookie)
+        await until(lambda: here.signed_in(cookie) is None)
+        following.cancel()
+
+
+async def test_a_reader_is_offered_nothing_that_is_then_refused(guarded: Running) -> None:
+    seen, waiting = set[str](), ["/versions/tiny", "/"]
+    while waiting:
+        path = waiting.pop()
+        if path.split("?")[0] in seen or "/file" in path:
+            continue
+        seen.add(path.split("?")[0])
+        page = await guarded.page(path, PAGE | {"authorization": f"Bearer {READER}"})
+        forms = re.findall(r'<form[^>]*method="post"[^>]*>', page)
+        assert [each for each in forms if "/sign-" not in each] == [], path
+        waiting += [unescape(each) for each in re.findall(r'<a [^>]*href="(/[^"]*)"', page)]
+    assert {"/", "/docs", "/versions/tiny", "/models/tiny/report/page"} <= seen
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,6 @@ async def test_a_form_that_is_not_ours_is_refused(server: Running, form: dict[st
     assert refused.headers["content-type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("query", ["answer=none", f"answer={UNKNOWN_ID}", "version=none", "done=x"])
-async def test_a_query_that_names_nothing_is_refused(server: Running, query: str) -> None:
-    assert (await server.client.get(f"{LABEL}?{query}", headers=PAGE)).status_code == 422
-
-
 async def test_a_picture_is_shown_only_where_the_settings_keep_it_and_gone_once_it_is_forgotten(
     tiny_store: Store, tmp_path: Path
 ) -> None:

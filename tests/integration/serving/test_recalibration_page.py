@@ -14,7 +14,7 @@ import pytest
 from model_store.store.canary import running_canary, start_canary
 from model_store.store.store import Store
 from tests.builders.bundles import CLASSES, build_bundle, png
-from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, record_labeled, running
+from tests.builders.services import ADMIN, PAGE, TOKENS, Running, record_labeled, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.world(tokens=TOKENS)]
 RECALIBRATE = "/recalibrate/tiny"
@@ -190,18 +190,6 @@ async def test_labels_that_may_be_chosen_are_shown_but_not_published(
     assert (await publish(server, fields)).status_code == 409
     assert tiny_store.versions("tiny") == [1]
     assert (await publish(server, fields | {"chosen_labels": "yes"})).status_code == 303
-
-
-async def test_only_admins_of_this_origin_recalibrate(server: Running, tiny_store: Store) -> None:
-    await labeled(server)
-    fields = form(await preview(server))
-    assert (await server.client.get(RECALIBRATE, headers=READER)).status_code == 403
-    for headers in (READER, ADMIN | {"origin": "https://elsewhere.example"}):
-        assert (await publish(server, fields, headers)).status_code == 403
-    assert tiny_store.versions("tiny") == [1]
-    for headers in (READER, ADMIN):
-        page = await server.page("/models/tiny/report/page", headers)
-        assert (f"{RECALIBRATE}?version=1" in page) == (headers is ADMIN)
 
 
 async def test_a_server_that_keeps_no_labels_says_so(tiny_store: Store, tmp_path: Path) -> None:

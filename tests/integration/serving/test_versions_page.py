@@ -134,22 +134,6 @@ async def test_a_broken_store_is_shown_and_no_error_of_the_server(
             assert tiny_store.production("tiny") == 1
 
 
-async def test_only_admins_of_this_origin_act(server: Running, tiny_store: Store) -> None:
-    foreign = ADMIN | {"origin": "https://elsewhere.example"}
-    for headers in (READER, foreign):
-        refused = await act(server, headers, action="promote", version="2", why="w")
-        assert refused.status_code == 403
-    assert tiny_store.production("tiny") == 1
-    reader = await server.page(VERSIONS, READER)
-    assert 'method="post"' not in reader
-    assert "Compare two versions" in reader
-    assert 'method="post"' in await server.page(VERSIONS)
-    overview = await server.page("/models/tiny/report/page", READER)
-    assert VERSIONS in overview
-    for needs_more in ("/try/tiny", "/label/tiny"):
-        assert needs_more not in overview
-
-
 async def test_a_canary_is_started_widened_watched_and_promoted(
     server: Running, tiny_store: Store
 ) -> None:

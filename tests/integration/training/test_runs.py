@@ -284,6 +284,7 @@ class TestFindings:
 PAGE = Path(__file__).parents[3] / "docs" / "training.md"
 
 
+@pytest.mark.nightly  # as all typed pages
 def test_ten_lines_of_the_page_give_the_measures_of_the_command(tmp_path: Path) -> None:
     first = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
     (program,) = re.findall(r"```python\n(.*?)```", first, re.DOTALL)

@@ -4,7 +4,7 @@ import pytest
 
 from candor.predictions.columns import ColumnWishes, TableColumns, find_columns
 from candor.predictions.errors import PredictionsRefused
-from candor.predictions.upload_columns import finding_columns, label_columns, prediction_columns
+from candor.predictions.upload_columns import label_columns, prediction_columns
 from monitoring.feedback.body import FIELDS as LABEL_FIELDS
 from monitoring.logged.body import FIELDS
 
@@ -159,12 +159,6 @@ def test_columns_of_findings_become_findings_and_labels() -> None:
         }
 
 
-def test_a_row_whose_findings_are_all_blank_is_sent_and_says_nothing() -> None:
-    found = prediction_columns(["file", "Edema", "Mass"], FIELDS, NONE)
-    found = found.with_labels({"Edema": "Edema", "Mass": "Mass"})
-    assert found.item({"file": "a.png"})["labels"] == {}
-
-
 def test_rows_of_one_finding_are_sent_as_an_export_has_them() -> None:
     names = ["request_id", "finding", "confidence", "label"]
     found = prediction_columns(names, FIELDS, NONE, findings=FINDINGS)
@@ -179,12 +173,3 @@ def test_a_column_of_labels_is_sent_once() -> None:
     assert "labels" not in found.item(row)
     by_name = label_columns(["request_id", "labels"], LABEL_FIELDS, NONE)
     assert by_name.item({"request_id": "1", "labels": {"Edema": 1}})["labels"] == {"Edema": 1}
-
-
-def test_labels_of_findings_are_called_as_the_findings() -> None:
-    found = label_columns(["file", "Edema", "label_Pleural Effusion", "ward"], LABEL_FIELDS, NONE)
-    columns = finding_columns(found, FINDINGS)
-    assert columns == {"Edema": "Edema", "Pleural Effusion": "label_Pleural Effusion"}
-    labeled = found.with_labels(columns)
-    assert labeled.item({"file": "a.png", "Edema": "-1"}) == {"labels": {"Edema": "-1"}}
-    assert labeled.unknown == ("ward",)
