@@ -215,15 +215,6 @@ def test_a_body_longer_than_it_says_ends_the_connection(server: Abused) -> None:
     assert server.answers(png())
 
 
-def test_pipelined_requests_are_answered_in_order(server: Abused) -> None:
-    numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
-    last = post(png(), b"X-Request-Id: 20", b"Connection: close")
-    answers = server.say(b"".join(numbered) + last).split(b"HTTP/1.1 ")[1:]
-    assert [json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] for answer in answers] == [
-        str(number) for number in range(21)
-    ]
-
-
 def test_chunked_bodies_are_read_and_bounded(server: Abused) -> None:
     head = (
         b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: "

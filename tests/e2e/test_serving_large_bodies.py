@@ -62,13 +62,7 @@ class Client:
             name, _, value = line.partition(":")
             if name.lower() == "content-length":
                 length = int(value)
-        if status == 100:
-            return 100, {}
         return status, json.loads(self._stream.read(length))
-
-    def ended(self) -> bool:
-        """Whether the server has closed the connection."""
-        return self._stream.read(1) == b""
 
     def _line(self) -> str:
         return self._stream.readline().decode().rstrip("\r\n")
@@ -117,25 +111,6 @@ def test_the_answer_is_the_same_however_the_bytes_come(
         time.sleep(0.02)
     assert probabilities(client.answer()) == expected
     assert client.answer()[0] == 200
-
-
-def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: bytes) -> None:
-    client.connection.sendall(head(radiograph, "Expect: 100-continue"))
-    assert client.answer()[0] == 100
-    client.connection.sendall(radiograph)
-    assert client.answer()[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("line", "version"), [("Connection: close", "1.1"), ("Accept: */*", "1.0")]
-)
-def test_a_connection_that_shall_end_ends_after_the_answer(
-    client: Client, radiograph: bytes, line: str, version: str
-) -> None:
-    client.connection.settimeout(60)  # a connection that idles ends after 75 s
-    client.connection.sendall(head(radiograph, line, version=version) + radiograph)
-    assert client.answer()[0] == 200
-    assert client.ended()
 
 
 @pytest.mark.parametrize("arrives", [100, 200_000, 3_000_000])

@@ -127,6 +127,8 @@ CODES: Final[dict[str, dict[int, tuple[str, ...]]]] = {
         2: (
             *("", "scan.png --model images", "scan.png --url a:8080"),
             *(f"images {OUT} --token-file token", f"images {OUT} {DEAD}"),
+            *(f"images {OUT} {each}" for each in ("--engine spark", "--frame all", "more")),
+            "images --model tiny --engine ray",
             *(f"scan.png {DEAD} --store store", "scan.png --token-file token"),
             "scan.png --model store/tiny/1 --version 2",
         ),

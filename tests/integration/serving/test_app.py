@@ -216,20 +216,6 @@ async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
         assert server.counted("candor_requests_rejected_total", reason=code) == before + 1
 
 
-async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
-    server: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise ModelUnusable("out of memory")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Predictor, "infer", fail)
-        response = await server.predict(png())
-    assert refusal(response) == (500, "inference_failed")
-    assert "memory" not in response.text
-    assert (await server.predict(png())).status_code == 200
-
-
 async def test_an_image_on_which_the_graph_fails_fails_alone(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,23 +388,6 @@ async def test_an_image_that_is_decoded_counts_as_waiting_until_its_client_leave
     assert served.load.waiting == 0
 
 
-async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -> None:
-    get = server.client.get
-    assert (await get("/readyz")).json() == {
-        "status": "ready",
-        "models": {"tiny": 1},
-        "refused": {},
-        "doubts": {},
-    }
-    assert (await get("/ping")).json() == {"status": "Healthy"}
-    [model] = (await get("/models")).json()["models"]
-    assert (model["name"], model["production"]) == ("tiny", 1)
-    assert model["versions"][0]["classes"] == ["benign", "malignant", "normal"]
-    page = (await get("/")).text
-    assert 'href="/models/tiny/report/page"' in page
-    assert 'href="/try/tiny"' in page
-
-
 async def test_it_is_ready_when_every_model_of_the_store_is_loaded(
     tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,30 +446,6 @@ async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
         assert server.counted("candor_model_loaded", model="tiny", version="1") == 0
 
 
-async def test_without_a_ledger_answers_come_and_metrics_stay(
-    tiny_store: Store, tmp_path: Path
-) -> None:
-    async with running(tiny_store, tmp_path, ledger="off") as server:
-        assert (await server.predict(png())).status_code == 200
-        assert (
-            'candor_model_loaded{model="tiny",version="1"} 1.0'
-            in (await server.client.get("/metrics")).text
-        )
-        assert (await server.client.post("/feedback", json={})).status_code == 404
-
-
-@pytest.mark.parametrize("path", ["/models/tiny/report?verison=2", "/nowhere", "/label/none"])
-async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
-    server: Running, caplog: pytest.LogCaptureFixture, path: str
-) -> None:
-    with caplog.at_level("INFO"):
-        response = await server.client.get(path)
-    assert response.status_code in (404, 422)
-    (line,) = [each for each in caplog.records if each.getMessage() == "request refused"]
-    assert line.fields["path"] == path.partition("?")[0]  # type: ignore[attr-defined]
-    assert line.fields["status"] == response.status_code  # type: ignore[attr-defined]
-
-
 async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path) -> None:
     token = "t" * 32
     async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
@@ -541,21 +486,6 @@ async def test_a_preflight_allows_every_header_that_an_endpoint_declares(
             "/feedback", headers=asked | {"Access-Control-Request-Headers": "X-Other"}
         )
         assert other.status_code == 400
-
-
-async def test_a_listed_origin_may_write_and_reads_refusals(
-    tiny_store: Store, tmp_path: Path
-) -> None:
-    viewer = "https://viewer.example"
-    async with running(tiny_store, tmp_path, cors_origins=(viewer,)) as server:
-        answer = await server.predict(png(), Origin=viewer, Sec_Fetch_Site="cross-site")
-        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
-        refused = await server.predict(b"", Origin=viewer)
-        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (
-            400,
-            viewer,
-        )
-        assert (await server.predict(png(), Origin="https://evil.example")).status_code == 403
 
 
 async def test_an_explanation_comes_with_the_same_answer(server: Running) -> None:

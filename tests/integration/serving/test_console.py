@@ -107,17 +107,6 @@ async def test_what_is_not_the_form_is_refused_with_a_page(
     assert answer.headers["content-type"].startswith("text/html")
 
 
-async def test_errors_are_pages_for_a_browser_and_json_for_programs(server: Running) -> None:
-    for path, status in (
-        *(("/nowhere", 404), ("/try/none", 404), ("/models/none/report/page", 404)),
-        ("/models/tiny/report/page?window=week", 422),
-    ):
-        page, body = await server.client.get(path, headers=PAGE), await server.client.get(path)
-        assert (page.status_code, body.status_code) == (status, status)
-        assert page.headers["content-type"].startswith("text/html")
-        assert body.json()["detail"][1:] in page.text.replace("&#39;", "'").replace("&#34;", '"')
-
-
 async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Running) -> None:
     client, files = guarded.client, {"file": ("a.png", png())}
     shut = await client.get(TRY, headers=PAGE)

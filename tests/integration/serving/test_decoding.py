@@ -28,8 +28,6 @@ from tests.builders.hostile_images import (
     SIDE,
     jpeg_2000_in_tiles_of_one_pixel,
     jpeg_of_scans,
-    packed_plane,
-    rle_frame,
     webp_canvas,
 )
 from tests.builders.hostile_images import png as zeros
@@ -218,13 +216,6 @@ async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
     with pytest.raises((BrokenImage, ImageTooComplex)):
         await pool.decode(data, SPEC)
     assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
-
-
-@pytest.mark.usefixtures("enforces")
-async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: Decoder) -> None:
-    frame = rle_frame(packed_plane(SIDE * 4000, 1), packed_plane(SIDE * 4000, 7))
-    data = dicom_frames([frame], "1.2.840.10008.1.2.5", (4000, SIDE), np.uint16)
-    assert (await pool.decode(data, SPEC)).shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("kills", [1, 2])

@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import dataclasses
 import functools
 import json
 import re
@@ -29,7 +28,6 @@ from monitoring.ledger.schema import IS_LABELED, prediction, watched_versions
 from monitoring.ledger.version_events import shadow_id
 from serving.http.bodies import FindingsPrediction
 from serving.inference.explanation import importance
-from serving.inference.prediction import PredictedFindings
 from serving.inference.predictor import Predictor
 from serving.scoring.folder import AnyFolder
 from serving.scoring.job import ScoringJob, in_this_process, score
@@ -333,12 +331,3 @@ def test_the_command_line_prints_and_writes_findings(store: Store, tmp_path: Pat
         assert float(row[f"probability {name}"]) == pytest.approx(p[k], abs=1e-6)
         assert row[f"present {name}"] == json.dumps(bool(p[k] >= THRESHOLDS[k]))
     assert "predicted" not in row
-
-
-def test_the_object_of_an_answer_is_that_of_http(store: Store) -> None:
-    found = Predictor(store.read("chest"), threads=1).classify(png(1), tags='{"site":"B"}')
-    assert isinstance(found, PredictedFindings)
-    assert found.is_number
-    plain = dataclasses.asdict(found)["findings"]
-    assert [each["calibrator"] for each in plain.values()] == [None, "site=B", None]
-    assert plain["Effusion"]["refer"] is True

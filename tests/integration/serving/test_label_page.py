@@ -85,14 +85,6 @@ async def test_the_report_leads_to_labels_at_random(tiny_store: Store, tmp_path:
         assert asked(await server.page(unescape(step), PAGE)) == order[0]
 
 
-async def test_a_correction_keeps_the_history(server: Running) -> None:
-    [prediction_id] = await serve(server, 1)
-    await label(server, prediction_id, "benign")
-    assert "corrected to “normal”" in await label(server, prediction_id, "normal")
-    page = await server.page(f"{LABEL}?answer={prediction_id}", PAGE)
-    assert page.index("benign, by console: local") < page.index("normal, by console: local")
-
-
 async def test_another_reader_gives_a_second_reading(tiny_store: Store, tmp_path: Path) -> None:
     tokens = SecretStr("a-token-of-the-first admin ann; a-token-of-the-other admin bob")
     async with running(tiny_store, tmp_path, tokens=tokens) as server:

@@ -18,10 +18,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from console.monitor import open_monitor
 from console.monitor_server import DECLARED, build, guarded
@@ -110,22 +109,6 @@ def test_the_monitor_finds_the_store_of_its_working_folder_without_being_told(
         with open_monitor(settings, CollectorRegistry()) as monitor:
             client = TestClient(build(monitor, settings.opened_store))
             assert client.get("/versions/tiny").status_code == status
-
-
-async def test_the_monitor_alone_has_the_access_control() -> None:
-    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
-        await PlainTextResponse("in")(scope, receive, send)
-
-    app = guarded(inner, Settings(tokens=SecretStr("a-token-for-labels feedback")))
-    async with asking(app) as client:
-        assert (await client.post("/feedback")).status_code == 401
-        allowed = {"authorization": "Bearer a-token-for-labels"}
-        assert (await client.post("/feedback", headers=allowed)).text == "in"
-        refused = await client.get("/metrics", headers=allowed)
-        assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
-        elsewhere = allowed | {"origin": "https://elsewhere.example"}
-        foreign = await client.post("/feedback", headers=elsewhere)
-        assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
 async def test_a_preflight_of_the_monitor_needs_no_token_and_allows_a_token() -> None:

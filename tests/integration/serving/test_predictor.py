@@ -13,11 +13,9 @@ import pytest
 from hosting.errors import ListenError, ModelUnusable
 from hosting.listener import listen
 from model_store.bundle.bundle import Bundle
-from model_store.errors import UnknownImage
-from model_store.image import decode
 from serving.inference.predictor import Predictor, choose_providers, open_predictor
 from serving.inference.run_watch import session_options
-from tests.builders.bundles import build_bundle, png
+from tests.builders.bundles import build_bundle
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -25,33 +23,6 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return build_bundle(tmp_path / "bundle")
-
-
-def test_a_batch_gives_what_each_image_gives_alone(bundle: Bundle) -> None:
-    predictor = Predictor(bundle, threads=1)
-    images = np.stack([decode(png(seed), bundle.card.input.spec) for seed in range(5)])
-    together = predictor.predict(images)
-    assert (together.shape, together.dtype) == ((5, 3), np.float32)
-    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
-    for image, row in zip(images, together, strict=True):
-        np.testing.assert_allclose(predictor.predict(image[np.newaxis])[0], row, atol=1e-6)
-
-
-def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundle) -> None:
-    predictor = Predictor(bundle)
-    for seed in range(10):
-        prediction = predictor.classify(png(seed))
-        assert prediction.confidence == max(prediction.probabilities.values())
-        assert prediction.probabilities[prediction.predicted] == prediction.confidence
-        assert prediction.refer is (prediction.confidence < 0.6)
-    with pytest.raises(UnknownImage):
-        predictor.classify(b"text")
-
-
-def test_a_predictor_knows_what_one_image_takes(bundle: Bundle) -> None:
-    predictor = Predictor(bundle)
-    assert 0 < predictor.one_image_s < 5
-    assert predictor.one_image_s == predictor.one_image_s
 
 
 def test_slow_first_runs_do_not_make_a_model_heavy(
@@ -160,11 +131,6 @@ def test_a_fallback_is_told(
         predictor = Predictor(bundle, device="cuda")
     assert predictor.providers == (CPU,)
     assert "device cuda was requested" in caplog.text
-
-
-def test_threads_are_as_asked() -> None:
-    assert session_options(3).intra_op_num_threads == 3
-    assert session_options(0).intra_op_num_threads >= 1
 
 
 def test_a_taken_port_is_said_in_a_sentence() -> None:

@@ -162,32 +162,6 @@ def predict(images: Path, store: Store, out: Path, *options: str) -> tuple[int, 
     return done.exit_code, f"{' '.join(done.output.split())} {done.exception}"
 
 
-def test_what_makes_no_sense_is_a_usage_error(
-    images: Path, tmp_path: Path, tiny_store: Store
-) -> None:
-    for options in (
-        ("--engine", "spark"),
-        ("--url", "http://127.0.0.1:1"),
-        ("--frame", "all"),
-        ("more",),
-    ):
-        assert predict(images, tiny_store, tmp_path / "out", *options)[0] == 2
-    command = ["predict", str(images), "--store", str(tiny_store.root), "--engine", "ray"]
-    assert candor_here(*command).exit_code == 2  # without --out
-
-
-def test_a_repeat_keeps_its_files_and_its_exit_code_counts_refusals(
-    images: Path, tmp_path: Path, tiny_store: Store
-) -> None:
-    out = tmp_path / "out"
-    assert predict(images, tiny_store, out)[0] == 1  # an image was refused
-    [kept] = [(path.name, path.stat().st_mtime_ns) for path in out.glob("*")]
-    assert predict(images, tiny_store, out)[0] == 1
-    assert [(path.name, path.stat().st_mtime_ns) for path in out.glob("*")] == [kept]
-    (images / "site-0" / "002.png").unlink()
-    assert predict(images, tiny_store, tmp_path / "sound")[0] == 0
-
-
 def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> None:
     pixels = np.random.default_rng(3).integers(0, 4096, (5, 30, 20)).astype(np.uint16)
     window = {"WindowCenter": 2048, "WindowWidth": 4096}

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.sums import read_inputs
 from monitoring.ledger.versions import choose
 from serving.trials.tried_image import SEEN
-from tests.builders.bundles import build_bundle, build_card, build_onnx, png
+from tests.builders.bundles import build_bundle, png
 from tests.builders.object_store import object_store
 from tests.builders.processes import PATIENCE_S, candor_here
 from tests.builders.services import PAGE, Running, refusal, running
@@ -265,18 +264,6 @@ async def test_a_bundle_whose_probes_are_answered_otherwise_here_is_refused(
         assert await version(server) == 2
         ready = (await server.client.get("/readyz")).json()
         assert ("differ by 0.1" in ready["doubts"]["tiny"], ready["refused"]) == (True, {})
-
-
-async def test_bundles_without_probes_are_served(tmp_path: Path) -> None:
-    store = Store(tmp_path / "models")
-
-    def bare(folder: Path, version: int) -> None:
-        write_bundle(folder, card=build_card(version=version), onnx=build_onnx())
-
-    store.promote("tiny", store.publish("tiny", bare))
-    async with running(store, tmp_path) as server:
-        assert await version(server) == 1
-        assert math.isnan(server.counted("candor_probe_difference", model="tiny", version="1"))
 
 
 def test_python_and_commands_refuse_other_probes_too(

@@ -54,17 +54,6 @@ def by_name(answer: httpx.Response) -> dict[str, Any]:
     return {output["name"]: output for output in answer.json()["outputs"]}
 
 
-async def test_health_and_metadata(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/v2/health/live")).json() == {"live": True}
-    assert (await client.get("/v2/health/ready")).status_code == 200
-    assert (await client.get("/v2/models/tiny/ready")).status_code == 200
-    assert (await client.get("/v2")).json()["extensions"] == ["binary_tensor_data"]
-    found = (await client.get("/v2/models/tiny/versions/1")).json()
-    assert found["versions"] == ["1"]
-    assert [each["name"] for each in found["inputs"]] == ["image"]
-    assert found["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
-
-
 async def test_pixels_and_encoded_images_give_what_predictions_gives(
     client: httpx.AsyncClient, tiny_store: Store, tmp_path: Path
 ) -> None:

@@ -5,17 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from calibration.bins import BinSums
-from calibration.measures.summary import Measures
 from model_store.bundle.bundle import write_bundle
-from model_store.bundle.calibration_card import CalibrationCard
 from model_store.store.canary import read_canary
 from model_store.store.store import Store
 from tests.builders.bundles import build_card, build_onnx, png
-from tests.builders.services import ADMIN, PAGE, READER, TOKENS, Running, running
+from tests.builders.services import ADMIN, READER, TOKENS, Running, running
 
 pytestmark = pytest.mark.anyio
 VERSIONS = "/versions/tiny"
@@ -180,33 +176,6 @@ async def test_a_canary_ends_and_what_is_no_longer_so_is_refused(
     assert (await act(server, **start | {"mode": "header"})).status_code == 303
     assert (await act(server, **promote)).status_code == 303
     assert tiny_store.production("tiny") == 2
-
-
-async def test_versions_beside_each_other_are_drawn_on_one_scale(
-    tiny_store: Store, tmp_path: Path
-) -> None:
-    """Of two versions, of which one is sure of all its answers."""
-
-    def sure(folder: Path, version: int) -> None:
-        card = build_card(version=version)
-        probabilities, truths = np.tile([0.95, 0.05], (500, 1)), np.repeat([0, 1], [475, 25])
-        calibration = CalibrationCard.from_reference(
-            temperature=card.calibration.temperature,
-            split="val",
-            sums=BinSums.from_predictions([0.95] * 500, [True] * 475 + [False] * 25),
-            measures=Measures.from_probabilities(probabilities, truths),
-        )
-        card = card.model_copy(update={"calibration": calibration})
-        write_bundle(folder, card=card, onnx=build_onnx(seed=2))
-
-    tiny_store.publish("tiny", sure)
-    async with running(tiny_store, tmp_path) as alone:
-        page = await alone.page(f"{VERSIONS}?first=1&second=2", PAGE)
-    drawn = re.findall(r'aria-label="Reliability diagram of the reference.*?</svg>', page, re.S)
-    tick = r'<text x="([\d.]+)" y="446[.0]*" text-anchor="middle">(\d+)'
-    first, second = (re.findall(tick, each) for each in drawn)
-    assert first == second
-    assert len(first) >= 3
 
 
 async def test_what_is_refused_of_a_canary_is_refused_of_its_version(
