@@ -198,12 +198,6 @@ class MonitoredModel:
         with self.ledger.read() as connection:
             return [tuple(row) for row in connection.exec_driver_sql(sql)]
 
-    def in_writer(self, sql: str) -> Any:
-        """Run SQL on the connection of the recorder's thread; returns the first value."""
-        return self.recorder._thread.submit(
-            lambda connection: connection.exec_driver_sql(sql).scalar(), id
-        ).result(timeout=PATIENCE_S)
-
     def close(self) -> None:
         self.recorder.close()
         self.ledger.close()

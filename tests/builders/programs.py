@@ -3,8 +3,7 @@
 A test that lacks one is skipped, and the last line of the run says which command installs all that
 was lacking (tests/conftest.py). Where REQUIRE_PROGRAMS is set, as the gate does, such a test fails.
 
-python3 tests/builders/programs.py [nightly]    prints the packages of the gate, or of all tests;
-                                                it needs Python alone
+python3 tests/builders/programs.py    prints the packages of all tests; it needs Python alone
 """
 
 import os
@@ -25,7 +24,6 @@ PACKAGES: Final = {
     "java": "default-jre-headless",  # TorchServe's, 17 or later
     "netavark": "netavark",
     "node": "nodejs",
-    "npm": "npm",
     "openssl": "openssl",
     "amtool": "prometheus-alertmanager",
     "prometheus-alertmanager": "prometheus-alertmanager",
@@ -94,7 +92,4 @@ def install_command(programs: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    left_out = (
-        set() if sys.argv[1:] == ["nightly"] else {"npm"}
-    )  # hundreds of packages, for one test
-    sys.stdout.write("\n".join(sorted({*PACKAGES.values()} - left_out)) + "\n")
+    sys.stdout.write("\n".join(sorted({*PACKAGES.values()})) + "\n")

@@ -40,19 +40,6 @@ def start_process(tiny_store: Store, tmp_path: Path) -> Iterator[Callable[..., P
         process.stop()
 
 
-def test_a_monitor_serves_its_pages_without_the_serving_room(
-    start_process: Callable[..., Process],
-) -> None:
-    monitor = start_process("monitor", variables={"PYTHONPROFILEIMPORTTIME": "1"})
-    for page in ("/", "/sign-in", "/docs", "/versions/tiny", "/recalibrate/tiny"):
-        answer = monitor.client.get(page, headers={"accept": "text/html"})
-        assert answer.status_code == 200, page
-    monitor.stop()
-    imported = {line.rsplit("|", 1)[-1].strip() for line in monitor.log().splitlines()}
-    assert "console.monitor_server" in imported
-    assert not {name for name in imported if name.partition(".")[0] == "serving"}
-
-
 def reach(page: Page, name: str) -> None:
     """Move the focus to a button with the Tab key alone."""
     for _ in range(80):

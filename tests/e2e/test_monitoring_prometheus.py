@@ -113,12 +113,6 @@ class Scene:
     def _replica(self, port: int) -> Process:
         return Process("serve", self._folder, port=port, **self._settings).await_ready()
 
-    def restart_first(self) -> None:
-        """End the first replica and start it at the same address."""
-        self._replicas[0].end()
-        self._replicas[0].stop()
-        self._replicas[0] = self._replica(self._replicas[0].port)
-
     def close(self) -> None:
         self.prometheus.stop()
         self._alertmanager.stop()

@@ -1,7 +1,5 @@
 """Ray on hosts of their own: a link is cut, a host loses its power."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -96,21 +94,3 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
         assert set(failures_of(traffic)) <= CUT_OFF
         assert server.end() == 0
         require_recorded(url, traffic)
-
-
-def test_a_command_without_the_token_says_so(network: Hosts, tiny_store: Store) -> None:
-    with RayHosts(network.hosts[:1], {}) as cluster:
-        environment = {
-            "RAY_ADDRESS": cluster.address,
-            "CANDOR_STORE": str(tiny_store.root),
-            "CANDOR_LEDGER": "off",
-        }
-        command = [sys.executable, "-m", "candor", "serve", "--engine", "ray"]
-        process = cluster.head.popen(
-            command, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        told = " ".join(process.communicate()[1].split())
-        assert process.returncode == 1, told
-        assert "candor: no Ray cluster can be joined or started: " in told
-        assert "Authentication token is missing or incorrect" in told
-        assert "Traceback" not in told.partition("candor: ")[0]

@@ -76,18 +76,6 @@ def test_python_code_gets_an_import_error_that_says_so(foreign: Path, use: str) 
     assert str(foreign / "__init__.py") in done.stderr
 
 
-@pytest.mark.parametrize("name", ROOMS[1:])
-def test_each_package_is_looked_at(tmp_path: Path, name: str) -> None:
-    (tmp_path / f"{name}.py").touch()
-    done = run_python("-m", "candor", "models", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert (
-        f"Candor needs its own package `{name}`, but Python finds another one in "
-        f"{tmp_path / name}.py" in line
-    )
-
-
 CHECK = "import sys, candor.import_conflicts as it; {}it.require_own_packages(('model_store',))"
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -563,15 +561,6 @@ def test_a_labeled_folder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         assert named in refusal(path, "--data", str(folder), *options)
     (good / "a" / "broken.png").write_bytes(b"no image")
     assert "broken.png: " in refusal(path, "--data", str(good))
-
-
-def test_the_command_prints_one_sentence_and_no_trace(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"\x80\x04")
-    command = [sys.executable, "-m", "candor", "import", str(tmp_path / "model.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("candor: ")
 
 
 def frame(head: object, body: bytes = b"") -> bytes:

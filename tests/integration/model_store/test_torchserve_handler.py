@@ -25,7 +25,6 @@ from model_store.image.training_digests import DIGEST_FILE, TrainingDigests
 from model_store.runtime import ort
 from model_store.store.store import Store
 from model_store.tags import read_tags
-from model_store.torchserve import handler as handler_module
 from model_store.torchserve.answers import declaration_of, logged
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.handler import STATUS, CandorHandler
@@ -310,9 +309,3 @@ print(sys.modules["calibration"].__file__)
     assert json.loads(answers)[0]["model"] == "tiny"
     for package in packages:
         assert (archive / package).resolve().is_relative_to(archive.resolve())
-
-
-def test_the_module_has_one_class() -> None:
-    """TorchServe takes the module's class, and refuses a module with several."""
-    own = [each for each in vars(handler_module).values() if isinstance(each, type)]
-    assert [each for each in own if each.__module__ == handler_module.__name__] == [CandorHandler]

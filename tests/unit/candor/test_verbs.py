@@ -34,11 +34,6 @@ def test_every_name_can_be_used_and_is_listed() -> None:
         assert name in dir(candor)
 
 
-def test_a_name_is_the_one_that_its_package_defines() -> None:
-    assert candor.Store is Store
-    assert candor.Measures is Measures
-
-
 def test_a_wrong_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'candor' has no attribute 'tarin'"):
         candor.tarin  # noqa: B018
