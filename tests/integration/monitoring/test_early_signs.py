@@ -136,12 +136,6 @@ async def test_it_is_acknowledged_by_itself_for_all_findings(
     assert kept(monitored) == ["alarm", "acknowledged", "alarm"]
 
 
-@pytest.mark.anyio
-async def test_a_model_without_a_scope_check_has_no_such_watch(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/models/pneumonia/report/acknowledge", json={"tag": DOUBTFUL})
-    assert answer.json()["error"] == "tag_not_watched"
-
-
 # Brightness and contrast
 
 

@@ -29,7 +29,7 @@ from monitoring.metrics import ledger_gauges
 from monitoring.recording import fallback
 from monitoring.recording.fallback import LedgerAway
 from monitoring.recording.spool import Spool
-from tests.builders.answers import label, make_card, make_row, prediction_id
+from tests.builders.answers import label, make_row, prediction_id
 from tests.builders.monitored import (
     Clock,
     MonitoredModel,
@@ -91,11 +91,12 @@ def _until(stream: Iterator[str], lines: int) -> Iterator[str]:
         yield line
 
 
-@pytest.mark.parametrize("lines", [60, 151])
-def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path: Path, lines: int) -> None:
+def test_nothing_acknowledged_is_lost_and_nothing_counts_twice(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     acknowledged = [
-        line for life in range(2) for line in write_until_killed(path, 1_000_000 * life, lines)
+        line
+        for life, lines in enumerate((60, 101))
+        for line in write_until_killed(path, 1_000_000 * life, lines)
     ]
     served = {
         int(number) + step
@@ -282,7 +283,7 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path, after: str) -> None:
                 other.execute("BEGIN IMMEDIATE")  # nobody else can write
                 process.stdin.write("go\n")
                 process.stdin.flush()
-                lines = [process.stdout.readline() for _ in range(60)]
+                lines = [process.stdout.readline() for _ in range(25)]
                 if after == "while it is joined":
                     other.execute("ROLLBACK")
                     before = joined_rows(tmp_path)
@@ -408,24 +409,6 @@ def test_a_connection_that_was_lost_between_commits_is_not_noticed(
         assert_same_state(*monitored.detectors())
 
 
-def test_while_the_database_is_away_answers_fail_and_then_they_do_not(
-    postgres: Cluster, url: str
-) -> None:
-    with MonitoredModel(url, Clock()) as monitored:
-        monitored.serve(make_row(1))
-        postgres.kill()
-        try:
-            with pytest.raises(OperationalError):
-                monitored.serve(make_row(2))
-            with pytest.raises(OperationalError):
-                monitored.label(label(1))
-        finally:
-            postgres.start()
-        monitored.serve(make_row(2))
-        assert monitored.label(label(1), label(2)) == ["accepted"] * 2
-        assert monitored.sums().served.sum() == 2
-
-
 def test_a_database_that_does_not_answer_is_named_without_the_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -439,18 +422,6 @@ def test_a_database_that_does_not_answer_is_named_without_the_password(
     assert "geheim" not in str(refused.value)
     with Ledger(url.replace("candor@", "candor:geheim@")) as ledger:
         assert "geheim" not in ledger.name + repr(ledger.url)
-
-
-def test_days_of_several_processes_add_up(url: str) -> None:
-    with MonitoredModel(url, Clock()) as one, MonitoredModel(url, Clock()) as other:
-        one.recorder._commit.__dict__["shard"] = 1  # as two processes may draw them
-        other.recorder._commit.__dict__["shard"] = 2
-        one.serve(make_row(1, confidence=0.75))
-        other.serve(make_row(2, confidence=0.75))
-        assert one.rows("SELECT count(*) FROM bin_day WHERE slice = ''") == [(2,)]
-        assert one.sums().served.tolist()[11] == 2
-        assert one.sums().served_confidence.sum() == 1.5
-        assert one.recorder.register(make_card()) == (one.watched_version_id,)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check
 from monitoring.reports.report import calibration_report
 from monitoring.sources import LabelPolicy, read_pairs
-from tests.builders.answers import CLASSES, NOW_NS, label, make_row, prediction_id
+from tests.builders.answers import CLASSES, label, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, client_of
 
 DATABASES = BOTH_DATABASES
@@ -93,7 +93,7 @@ def test_only_truths_are_counted(monitored: MonitoredModel) -> None:
 
 @pytest.mark.world(sources=PROXY)
 def test_a_label_that_waits_does_not_replace_one_of_another_source(
-    monitored: MonitoredModel,
+    monitored: MonitoredModel, clock: Clock
 ) -> None:
     waits = FeedbackItem("pneumonia", None, "pneumonia", "scan")
     proxy = waits._replace(label="normal", source="report")
@@ -102,6 +102,14 @@ def test_a_label_that_waits_does_not_replace_one_of_another_source(
     monitored.serve(row)
     assert monitored.rows("SELECT label FROM prediction WHERE label IS NOT NULL") == [(1,)]
     assert monitored.rows(ASIDE) == [("report", None, 0, 2)]
+    for source, name in (("biopsy", "normal"), ("archive", "pneumonia")):  # the later one stands
+        clock.now_ns += 1
+        monitored.label(waits._replace(label=name, source=source, request_id="again"))
+    monitored.serve(row._replace(prediction_id=prediction_id(2), request_id="again"))
+    assert monitored.rows("SELECT label, revision FROM prediction ORDER BY revision") == [
+        (1, 0),
+        (1, 1),
+    ]
     assert not monitored.rows("SELECT * FROM feedback_pending")
 
 
@@ -241,14 +249,6 @@ def test_a_models_own_policy_comes_before_that_of_every_model(
         assert other.label(label(0, "normal", source="report")) == ["corrected"]
     with MonitoredModel(ledger_url, clock, sources={}) as unset:
         assert unset.rows("SELECT DISTINCT policy FROM label_source") == [("truth",)]
-
-
-@pytest.mark.world(sources=PROXY)
-def test_erasure_takes_labels_that_do_not_count(monitored: MonitoredModel) -> None:
-    serve(monitored, range(1))
-    monitored.label(label(0, source="report"))
-    assert forget(monitored.ledger, prediction_id=prediction_id(0, at_ns=NOW_NS)).labels == 1
-    assert monitored.rows("SELECT count(*) FROM feedback") == [(0,)]
 
 
 @pytest.mark.anyio

@@ -36,7 +36,6 @@ from monitoring.ledger.pictures import (
 from monitoring.ledger.predictions import set_pruned_before
 from monitoring.ledger.schema import picture
 from monitoring.ledger.sum_tables import VALUE_LIMIT
-from monitoring.maintenance import clock as ledger_clock
 from monitoring.maintenance.backup import backup
 from monitoring.maintenance.clock import ClockWatch
 from monitoring.maintenance.erasure import forget
@@ -102,13 +101,6 @@ def agrees(monitored: MonitoredModel) -> bool:
     found = check(monitored.ledger)
     assert found.agrees, found.differences
     return True
-
-
-def test_corrections_leave_no_row_that_counts_nothing(full: MonitoredModel) -> None:
-    for table in ("bin_day", "bin_total"):
-        counted = full.rows(f"SELECT SUM(served), SUM(n) FROM {table} GROUP BY slice, bin")
-        assert (0, 0) not in counted
-    assert (0, 0) not in full.rows("SELECT served, n FROM bin_day")
 
 
 def test_damage_is_found_and_repaired(full: MonitoredModel) -> None:
@@ -614,21 +606,6 @@ def test_a_jump_between_two_runs_is_noticed(tmp_path: Path) -> None:
                     ClockWatch(monitored.ledger).check()
             clock.now_ns = NOW_NS
             ClockWatch(monitored.ledger).check()
-
-
-def test_a_person_who_knows_that_the_clock_is_right_is_believed(tmp_path: Path) -> None:
-    clock, steady = Clock(), Clock()
-    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
-        watch = ClockWatch(monitored.ledger, steady_ns=steady)
-        watch.check()
-        clock.now_ns += YEAR_NS
-        with pytest.raises(ClockDoubtful):
-            watch.check()
-        ledger_clock.trust(monitored.ledger, clock())
-        watch.check()
-        steady.now_ns += HOUR_NS
-        clock.now_ns += HOUR_NS
-        watch.check()
 
 
 def test_labels_are_taken_again_after_a_wrong_clock_pruned_the_future(tmp_path: Path) -> None:

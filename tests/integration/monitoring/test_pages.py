@@ -91,14 +91,6 @@ def test_the_page_has_the_verdict_and_renews_itself(found: PageData) -> None:
     assert 'data-live="15"' in page
 
 
-def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
-    monitored.serve(*(make_row(number, confidence=0.9) for number in range(40)))
-    page = model_page(read_page_data(monitored.ledger, "pneumonia", window="days:7"))
-    check(page)
-    assert re.search(r"Label all 40 and the next [\d,]+ answers", page)
-    assert "<b>7 days</b>" in page
-
-
 def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
@@ -128,12 +120,6 @@ def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Cloc
     page = report_page(read_page_data(monitored.ledger, "pneumonia", window=window))
     check(page)
     assert "2026-08-23 to 2026-09-21" in page
-
-
-def test_a_page_without_a_watch(monitored: MonitoredModel) -> None:
-    with monitored.ledger.write() as connection:
-        connection.exec_driver_sql("DELETE FROM monitor_state")
-    assert "Drift watch" not in model_page(read_page_data(monitored.ledger, "pneumonia"))
 
 
 def test_names_cannot_break_the_page(found: PageData) -> None:

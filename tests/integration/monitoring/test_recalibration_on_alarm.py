@@ -324,19 +324,6 @@ def test_what_a_killed_process_left_is_finished_by_the_next(
     assert history(drifted)[-1]["detail"]["outcome"] == outcome
 
 
-def test_a_kill_during_the_fit_uses_up_the_attempt(
-    drifted: MonitoredModel, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look = functools.partial(act, drifted, store, "publish")
-    die(monkeypatch, look, monitoring__recalibration__on_alarm__recalibrate=kill)
-    look()
-    assert state(store) == (2, 2)
-    clock.now_ns += 2 * DAY_NS
-    answer(drifted, 100, sharp=1.6, seed=5)
-    look()
-    assert state(store) == (3, 2)
-
-
 def test_a_canary_is_not_disturbed(drifted: MonitoredModel, store: Store) -> None:
     start_canary(store, "tiny", 1, mode="header")
     act(drifted, store, "promote")

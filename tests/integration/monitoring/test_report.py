@@ -145,18 +145,6 @@ def test_windows_and_days_count_answers_by_the_day_they_were_served(
     assert (str(last), today.served) == ("2026-09-21", 4)
 
 
-def test_slices_of_a_ledger(monitored: MonitoredModel) -> None:
-    rows = [make_row(i, confidence=0.75, predicted=i % 2) for i in range(200)]
-    tags = json.dumps({"site": "A"})
-    monitored.serve(*(row._replace(tags=tags if i < 60 else None) for i, row in enumerate(rows)))
-    right = (i >= 60 or i % 4 == 0 for i in range(200))
-    monitored.label(*(label(i, CLASSES[(i % 2) == ok]) for i, ok in enumerate(right)))
-    first, *others = report_of(monitored, window="all").slices.known
-    assert (first.name, first.signed_gap) == ("tag:site=A", pytest.approx(0.5))
-    assert {each.name for each in others} == {"predicted:normal", "predicted:pneumonia"}
-    assert report_of(monitored, slices=False).slices is None
-
-
 def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: MonitoredModel) -> None:
     """Day one: 2 of 4 drawn, right; day two: 2 of 40, wrong; so 4 right against 40 wrong."""
     for day, (served, right) in enumerate(((4, True), (40, False))):

@@ -123,7 +123,10 @@ REFUSALS: list[tuple[str, bytes | None, int, str]] = [
     ("/models/retina/report/acknowledge", b"", 404, "unknown_model"),
     (ACKNOWLEDGE, b"{", 400, "malformed_body"),
     *((ACKNOWLEDGE, it, 422, "invalid_note") for it in (b"[]", b'{"reason": "a"}', b'{"note": 7}')),
-    (ACKNOWLEDGE, b'{"tag": "site=B"}', 404, "tag_not_watched"),
+    *(
+        (ACKNOWLEDGE, b'{"tag": "%s"}' % it, 404, "tag_not_watched")
+        for it in (b"site=B", b"scope:doubtful")
+    ),
     (f"{REPORT}/reset", b'{"tag": "\\u0000"}', 422, "invalid_note"),
     (f"{REPORT}/reset", b'{"note": "  "}', 422, "invalid_note"),
     *((PAGE, it, 422, "invalid_form") for it in (b"", b"note=", b"note=++", b"note=" + b"a" * 201)),

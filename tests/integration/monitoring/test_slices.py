@@ -1,14 +1,13 @@
 """Answers are counted in few slices, whatever callers send, and labels move with them."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.sum_tables import COUNTS, KEY_LIMIT, UNITS, VALUE_LIMIT, SumKey, add_sums
+from monitoring.ledger.sum_tables import KEY_LIMIT, VALUE_LIMIT, SumKey, add_sums
 from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_sums
@@ -58,18 +57,6 @@ def test_a_label_counts_in_the_same_slices_and_in_its_true_class(monitored: Moni
         assert_same_sums(found[name].labeled, [(0.9, False)])
     assert_same_sums(found["predicted:pneumonia"].labeled, [(0.9, False), (0.6, True)])
     assert_same_sums(found["true:pneumonia"].labeled, [(0.6, True)])
-
-
-def test_a_correction_moves_the_true_class_and_everything_else_by_the_difference(
-    monitored: MonitoredModel,
-) -> None:
-    monitored.serve(tagged(1, site="A"))
-    monitored.label(label(1, "normal"))
-    monitored.label(label(1))
-    found = slices(monitored)
-    for name in ("", "predicted:pneumonia", "tag:site=A", "true:pneumonia"):
-        assert_same_sums(found[name].labeled, [(0.9, True)])
-    assert "true:normal" not in found  # nothing is left over
 
 
 def test_a_correction_between_wrong_classes_moves_only_the_true_class(
@@ -157,70 +144,6 @@ def test_days_and_slices_can_be_chosen(monitored: MonitoredModel) -> None:
             assert sums.served.sum() == served, chosen
 
 
-def test_sums_do_not_depend_on_how_answers_shared_commits(tmp_path: Path, clock: Clock) -> None:
-    rows = [make_row(number, confidence=0.5 + (number * 37 % 500) / 1001) for number in range(200)]
-    with (
-        MonitoredModel(tmp_path / "one.db", clock) as one,
-        MonitoredModel(tmp_path / "other.db", clock) as other,
-    ):
-        one.serve(*rows)
-        one.label(*(label(number) for number in range(200)))
-        for row in reversed(rows):
-            other.serve(row)
-        for start in range(0, 200, 7):
-            other.label(*(label(number) for number in range(start, min(start + 7, 200))))
-        for everything in (
-            "SELECT * FROM bin_day ORDER BY 1, 2, 3, 4",
-            "SELECT * FROM bin_total ORDER BY 1, 2, 3",
-        ):
-            assert one.rows(everything) == other.rows(everything)  # to the bit
-
-
-def test_totals_are_the_days_put_together(monitored: MonitoredModel) -> None:
-    monitored.serve(
-        *(
-            tagged(n, confidence=0.5 + n / 100, served_days=n % 3, site="AB"[n % 2])
-            for n in range(40)
-        )
-    )
-    for count, shift in ((30, 0), (9, 1)):
-        monitored.label(
-            *(
-                label(n, CLASSES[(n + shift) % 2], at_ns=NOW_NS - n % 3 * DAY_NS)
-                for n in range(count)
-            )
-        )
-    with monitored.ledger.read() as connection:
-        totals = read_slices(connection, monitored.watched_version_id)
-        days = read_slices(connection, monitored.watched_version_id, since_day=0)
-        later = read_slices(
-            connection, monitored.watched_version_id, since_day=NOW_NS // DAY_NS - 1
-        )
-    assert int(totals[""].served.sum()) == 40
-    assert totals[""].labeled.total == 30
-    assert int(later[""].served.sum()) == 27
-    assert (
-        totals.keys()
-        == days.keys()
-        == {
-            "",
-            "predicted:pneumonia",
-            *(f"true:{name}" for name in CLASSES),
-            *(f"tag:site={name}" for name in "AB"),
-        }
-    )
-    names = ("served", "served_confidence", "n", "confidence", "squared_error")
-    added = ", ".join(f"sum({name}) / {1 if name in COUNTS else UNITS}" for name in names)
-    by_day = f"SELECT slice, bin, {added} FROM bin_day GROUP BY 1, 2"
-    for name, bin_number, *sums in monitored.rows(by_day):
-        found, labeled = totals[name], totals[name].labeled
-        columns = (
-            *(found.served, found.served_confidence),
-            *(labeled.n, labeled.confidence, labeled.squared_error),
-        )
-        assert [column[bin_number] for column in columns] == [float(value) for value in sums]
-
-
 def test_sums_stay_exact_beyond_what_float64_adds_exactly(monitored: MonitoredModel) -> None:
     """Eight million answers of one bin: as float64, the last unit of 2^-32 would be lost."""
     with monitored.ledger.write() as connection:
@@ -229,12 +152,3 @@ def test_sums_stay_exact_beyond_what_float64_adds_exactly(monitored: MonitoredMo
             add_sums(connection, {key: [1, confidence, 0, 0, 0, 0, 0]})
     for table in ("bin_day", "bin_total"):
         assert monitored.rows(f"SELECT served_confidence FROM {table}") == [(2 * 2**54 + 1,)]
-
-
-def test_a_promotion_is_noted_once_for_all_replicas(monitored: MonitoredModel) -> None:
-    first = monitored.watched_version_id
-    (other,) = monitored.recorder.register(make_card(version=2))
-    for watched_version_id in (first, first, other, other, first):
-        monitored.recorder.promote(watched_version_id).result()
-    noted = "SELECT watched_version_id FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
-    assert monitored.rows(noted) == [(first,), (other,), (first,)]

@@ -12,12 +12,10 @@ from calibration.drift.detector import DriftDetector
 from calibration.drift.state import DriftSettings
 from model_store.errors import TagsInvalid
 from monitoring.drift import events, watch
-from monitoring.drift.replay import replay
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import LedgerError, TagNotWatched
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.schema import APART_NS, patient_bet, prediction
-from monitoring.ledger.sum_tables import VALUE_LIMIT
 from monitoring.maintenance.erasure import forget
 from monitoring.maintenance.recount import check, repair
 from monitoring.maintenance.retention import prune
@@ -59,23 +57,6 @@ def told(monitored: MonitoredModel, name: str = "") -> list[tuple[str, int]]:
     with monitored.ledger.read() as connection:
         found = events.read(connection, monitored.watched_version_id, name)
     return [(each.kind, each.feedback_id) for each in found]
-
-
-def test_the_stored_state_is_that_of_a_detector_that_saw_the_first_labels_in_order(
-    monitored: MonitoredModel,
-) -> None:
-    monitored.serve(*(make_row(number, confidence=0.5 + number / 50) for number in range(20)))
-    names = ["normal" if number % 3 else "pneumonia" for number in range(20)]
-    monitored.label(*(label(number, name) for number, name in enumerate(names)))
-    expected = DriftDetector(DriftSettings(class_count=2))
-    for number, name in enumerate(names):
-        expected.update(0.5 + number / 50, name == "pneumonia", 1)
-    assert_same_state(monitored.replayed(), expected)
-    monitored.label(label(0, "normal"), label(1))  # corrections are no evidence, but known
-    assert_same_state(monitored.replayed(), expected)
-    assert monitored.rows("SELECT last_feedback_id FROM monitor_state") == [(22,)]
-    with monitored.ledger.read() as connection, pytest.raises(LookupError):
-        replay(connection, 77)
 
 
 @quick
@@ -289,15 +270,6 @@ def test_settings_of_tags_belong_to_the_ledger_and_change_for_the_labels_to_come
     answer(again, range(16, 18), site="A")
     assert stored(again)["tag:site=A"].labels == 2
     assert check(again.ledger).agrees
-
-
-@of_sites
-def test_values_are_bounded_and_the_rest_share_one(monitored: MonitoredModel) -> None:
-    rows = [make_row(n)._replace(tags=f'{{"site": "S{n:03}"}}') for n in range(VALUE_LIMIT + 5)]
-    monitored.serve(*rows)
-    monitored.label(*map(label, range(len(rows))))
-    found = stored(monitored)
-    assert (len(found), found["tag:site=(other)"].labels) == (VALUE_LIMIT + 2, 5)
 
 
 @of_sites

@@ -1,6 +1,5 @@
 """Bins and sums: edges in both float types, exact merging; order and bounds of measures."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -8,19 +7,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as nps
 
 from calibration.bins import BIN_COUNT, BinSums, bin_index, bin_of, equal_mass_sums
 from calibration.measures import metrics
 from calibration.measures.ranking import auroc, steps_down
 from calibration.measures.smooth import smooth_ece
-from calibration.measures.summary import Measures
-
-some_pairs = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60)
-
-
-def sums_of(pairs: list[tuple[float, bool]]) -> BinSums:
-    return BinSums.from_predictions([p for p, _ in pairs], [c for _, c in pairs])
 
 
 def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own() -> None:
@@ -94,16 +85,7 @@ def test_shapes_that_do_not_match_are_refused(measure: Any) -> None:
             measure(p, c)
 
 
-@given(some_pairs)
-def test_rows_survive_json_exactly(pairs: list[tuple[float, bool]]) -> None:
-    sums = sums_of(pairs)
-    again = BinSums.from_rows(json.loads(json.dumps(sums.as_rows())))
-    for name, values in vars(sums).items():
-        np.testing.assert_array_equal(getattr(again, name), values, strict=True)
-
-
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
-Labeled = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 # Edges, their float32 neighbors, the ends, and anything between.
 confidences = st.one_of(
@@ -124,42 +106,6 @@ confidences = st.one_of(
 def answers(draw: st.DrawFn, *, least: int = 0) -> Answers:
     pairs = draw(st.lists(st.tuples(confidences, st.booleans()), min_size=least, max_size=40))
     return np.array([p for p, _ in pairs], dtype=float), np.array([c for _, c in pairs], dtype=bool)
-
-
-@st.composite
-def labeled(draw: st.DrawFn) -> Labeled:
-    n, classes = draw(st.integers(1, 25)), draw(st.integers(2, 4))
-    scores = (
-        draw(nps.arrays(float, (n, classes), elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])))
-        + 1e-3
-    )
-    y = draw(nps.arrays(np.int64, n, elements=st.integers(0, classes - 1)))
-    return scores / scores.sum(axis=1, keepdims=True), y
-
-
-@pytest.mark.slow
-@given(parts=st.tuples(answers(), answers(), answers()))
-def test_sums_merge_in_any_grouping_and_order(parts: tuple[Answers, Answers, Answers]) -> None:
-    a, b, c = (BinSums.from_predictions(*part) for part in parts)
-    whole = BinSums.from_predictions(*map(np.concatenate, zip(*parts, strict=True)))
-    for merged in ((a + b) + c, a + (b + c), c + (b + a)):
-        for name, values in vars(whole).items():
-            np.testing.assert_allclose(getattr(merged, name), values, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.slow
-@settings(max_examples=25)
-@given(labeled(), st.integers(0, 1000))
-def test_no_measure_depends_on_the_order_of_the_answers(case: Labeled, seed: int) -> None:
-    p, y = case
-    order = np.random.default_rng(seed).permutation(len(y))
-    first, second = (
-        Measures.from_probabilities(p, y).as_dict(),
-        Measures.from_probabilities(p[order], y[order]).as_dict(),
-    )
-    for name, value in first.items():
-        expected = value if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)
-        assert second[name] == expected, name
 
 
 @settings(max_examples=50)

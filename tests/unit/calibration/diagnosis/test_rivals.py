@@ -1,11 +1,13 @@
-"""Other causes: what the labels say of them."""
+"""Causes other than the model: what the labels, their sources and far images say of them."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration.diagnosis.facts import Cause, Inference, RivalStatus
+from calibration.diagnosis.answers import Answers, Tag
+from calibration.diagnosis.evidence import sigmoid
+from calibration.diagnosis.facts import AnswerGroup, Cause, Inference, Rival, RivalStatus
 from calibration.diagnosis.inference import infer
 from calibration.diagnosis.selection import DUE
 from tests.builders.diagnosis.grading import grades, said_of
@@ -140,3 +142,140 @@ def test_a_remedy_that_labels_do_not_determine_is_not_tried() -> None:
     w = world(np.random.default_rng(1), n=6_000)
     w.label[w.after(0.9)] = w.rng.integers(0, 5, int(w.after(0.9).sum()))
     assert infer(w.answers()).remedies == ()
+
+
+N = 3_000
+REPORTS = AnswerGroup("source", ("reports",))
+
+
+def about(
+    seed: int,
+    by: str = "chance",
+    *,
+    is_true: bool = False,
+    key: str = "source",
+    read_again: int = 0,
+    agree: bool = False,
+) -> Rival | None:
+    """The rival `proxy` where a third of the reports wrongly say that nothing is there.
+
+    Labels of readers are a fifth by `chance`, all of four of five sites (`site`), or all of the
+    first half (`time`). If `is_true`, readers find nothing either. They are told apart by `key`. Of
+    those that reports call wrong, the first `read_again` have a second reading, of the truth, or
+    one that agrees.
+    """
+    rng = np.random.default_rng(seed)
+    confidence = sigmoid(np.abs(rng.normal(0, 2, N)))
+    predicted, right = rng.integers(0, 2, N), rng.random(N) < confidence
+    site = rng.integers(0, 5, N)
+    reader = {"chance": rng.random(N) < 0.2, "site": site > 0, "time": np.arange(N) < N / 2}[by]
+    missed = (rng.random(N) < 0.33) & (predicted == 1) & (is_true | ~reader)
+    correct = (right & ~missed).astype(np.int64)
+    again = np.flatnonzero((correct == 0) & ~reader & (predicted == 1))[:read_again]
+    second = np.full(N, -1)
+    second[again] = agree | ~right[again]
+    found = infer(
+        Answers(
+            served_s=np.arange(N, dtype=np.float64),
+            confidence=confidence,
+            predicted=predicted,
+            correct=correct,
+            classes=("normal", "ill"),
+            tags={"site": Tag(site, tuple("ABCDE"))},
+            second=second,
+            **{key: Tag(reader.astype(np.int64), ("reports", "readers"))},
+        )
+    )
+    assert found.deviations
+    return next((each for each in found.rivals if each.cause is Cause.PROXY), None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_deny_what_reports_say(seed: int) -> None:
+    rival = about(seed)
+    assert (rival.status, rival.group) == (RivalStatus.EXPLAINS_ALL, REPORTS)
+    assert 5 <= rival.needs <= 10  # a third of the answers that reports call wrong is right
+
+
+def test_a_reader_whose_labels_alone_disagree_is_told_like_a_source() -> None:
+    rival = about(0, key="reader")
+    assert (rival.status, rival.group) == (
+        RivalStatus.EXPLAINS_ALL,
+        AnswerGroup("reader", ("reports",)),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_second_readings_decide_and_are_not_asked_for_again(seed: int) -> None:
+    asked = about(seed).needs
+    half = about(seed, read_again=asked // 2, agree=True)
+    assert (half.status, half.needs) == (RivalStatus.EXPLAINS_ALL, asked - asked // 2)
+    confirmed = about(seed, read_again=asked, agree=True)
+    assert (confirmed.status, confirmed.needs) == (RivalStatus.RULED_OUT, 0)
+    contradicted = about(seed, read_again=60)
+    assert (contradicted.status, contradicted.needs) == (RivalStatus.EXPLAINS_ALL, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_confirm_it(seed: int) -> None:
+    rival = about(seed, is_true=True)
+    assert (rival.status, rival.group) == (RivalStatus.RULED_OUT, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("by", ["site", "time"])
+def test_a_source_of_one_site_or_time_alone_may_be_the_cause(seed: int, by: str) -> None:
+    rival = about(seed, by)
+    assert (rival.status, rival.group) == (RivalStatus.POSSIBLE, REPORTS)
+
+
+INPUTS = 8_000
+
+
+def about_input(seed: int, *, far: float, errs: str, labeled: bool = True) -> Rival:
+    """The rival `input` where one of four sites sends `far` as a share of far images since the
+    half. Of its answers since then, those that are `errs` (far, all) are right at random. Where not
+    `labeled`, no image of it that is in scope has a label.
+    """
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.7, 1.0, INPUTS)
+    right, site = rng.random(INPUTS) < confidence, rng.integers(0, 4, INPUTS)
+    theirs = (site == 1) & (np.arange(INPUTS) >= INPUTS // 2)
+    is_far = theirs & (rng.random(INPUTS) < far)
+    doubtful = is_far | (rng.random(INPUTS) < 0.05)
+    wrong = is_far if errs == "far" else theirs
+    right = np.where(wrong, rng.random(INPUTS) < 0.5, right)
+    correct = np.where(labeled | doubtful | ~theirs, right, -1).astype(np.int64)
+    found = infer(
+        Answers(
+            *(np.arange(INPUTS, dtype=np.float64), confidence, rng.integers(0, 2, INPUTS), correct),
+            classes=("normal", "ill"),
+            tags={"site": Tag(site, tuple("ABCD"))},
+            doubtful=doubtful,
+        )
+    )
+    assert found.deviations[0].group == AnswerGroup("tag:site", ("B",))
+    return next(each for each in found.rivals if each.cause is Cause.INPUT)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_far_images_of_a_site_explain_its_error(seed: int) -> None:
+    for far in (0.6, 1.0):
+        rival = about_input(seed, far=far, errs="far")
+        assert (rival.status, rival.needs) == (RivalStatus.EXPLAINS_ALL, 0)
+        assert abs(rival.doubtful - far) < 0.1
+        assert abs(rival.doubtful_elsewhere - 0.05) < 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_error_of_images_in_scope_is_not_explained(seed: int) -> None:
+    assert about_input(seed, far=0.0, errs="all").status is RivalStatus.RULED_OUT
+    possible = about_input(seed, far=0.5, errs="all")
+    assert (possible.status, possible.needs) == (RivalStatus.POSSIBLE, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_of_affected_images_in_scope_would_tell(seed: int) -> None:
+    rival = about_input(seed, far=0.6, errs="far", labeled=False)
+    assert (rival.status, rival.needs_kind) == (RivalStatus.POSSIBLE, "in_scope")
+    assert rival.needs > 10

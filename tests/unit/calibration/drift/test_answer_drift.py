@@ -85,9 +85,3 @@ def test_the_drawn_answers_are_a_random_sample_without_replacement(scale: int) -
     shares = np.bincount(drawn, minlength=4) / len(drawn)
     np.testing.assert_allclose(shares, [0.1, 0.0, 0.3, 0.6], atol=0.015)
     assert (np.bincount(_drawn(cells, "all"), minlength=4) <= cells).all()
-
-
-def test_the_same_days_give_the_same_evidence() -> None:
-    days = [(day, drawn(np.random.default_rng(day), 80)) for day in range(5)]
-    assert follow(NOTHING, days, seed="a") == follow(NOTHING, days, seed="a")
-    assert follow(NOTHING, days, seed="a").log_evalue != follow(NOTHING, days, seed="b").log_evalue

@@ -218,19 +218,6 @@ def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
     assert np.mean(runs) >= 40
 
 
-def test_the_alarm_is_raised_once_and_stays_until_reset() -> None:
-    detector = DriftDetector(DriftSettings(average_run_length=1000))
-    raised = [detector.update(0.99, False) for _ in range(10)]
-    assert sum(raised) == 1
-    at = raised.index(True) + 1
-    assert (detector.active, detector.alarm_label, detector.labels) == (True, at, 10)
-    detector.update_many([0.7] * 500, [True, False] * 250)
-    assert (detector.active, detector.alarm_label) == (True, at)
-    detector.reset()
-    assert detector.state.as_dict() == DriftDetector(DriftSettings()).state.as_dict()
-    assert any(detector.update(0.99, False) for _ in range(10))
-
-
 @given(streams, streams)
 def test_a_state_through_json_goes_on_bit_by_bit(
     first: list[tuple[float, bool]], second: list[tuple[float, bool]]

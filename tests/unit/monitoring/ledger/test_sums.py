@@ -4,48 +4,10 @@ import json
 from unicodedata import normalize
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days, gather
-from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.schema import DAY_NS
-from monitoring.ledger.sum_changes import SumChanges
 from monitoring.ledger.watched_version import WatchedVersion
-
-_labels = st.lists(
-    st.tuples(
-        st.floats(0, 1, width=32),
-        st.integers(0, 1),
-        st.integers(0, 1),
-        st.sampled_from([None, '{"a": "b"}']),
-    ),
-    min_size=1,
-    max_size=30,
-)
-
-
-@settings(max_examples=50)
-@given(_labels)
-def test_sums_by_column_are_sums_one_by_one(
-    labels: list[tuple[float, int, int, str | None]],
-) -> None:
-    single, many = SumChanges(), SumChanges()
-    answers = [
-        PredictionRow(
-            *(bytes(16), 1, None, predicted, p),
-            np.array([p, 1 - p], dtype="<f4").tobytes(),
-            *(7 * DAY_NS, tags),
-        )
-        for p, predicted, _, tags in labels
-    ]
-    trues = [true for _, _, true, _ in labels]
-    many.label(answers, trues)
-    for answer, true in zip(answers, trues, strict=True):
-        single.label([answer], [true])
-    assert many.labeled == single.labeled == {1: len(labels)}
-    assert many._labeled == single._labeled
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:

@@ -69,15 +69,6 @@ def test_an_outage_is_one_line_and_its_end_another(
     ] * 2
 
 
-def test_a_commit_that_succeeds_ends_it_and_its_pauses(bench: Bench) -> None:
-    bench.outage.begin(AWAY, left_alone=False)
-    assert bench.tried.wait(PATIENCE_S)
-    assert not bench.outage.left_alone
-    bench.outage.reached()
-    assert not bench.outage.lasts
-    assert bench.outage._pause_s == FIRST_PAUSE_S
-
-
 def test_a_probe_that_returns_late_does_not_end_the_next_outage(bench: Bench) -> None:
     late: list[threading.Thread] = []
 
