@@ -159,9 +159,9 @@ def test_the_alarm_names_the_stream_and_the_direction(monitored: MonitoredModel)
     """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right."""
     said = [number % 2 for number in range(200)]
     monitored.serve(*(make_row(number, predicted=k) for number, k in enumerate(said)))
-    for number, k in enumerate(said):
-        wrong = number % 20 in (10, 11) or (number > 60 and k == 1 and number % 3 > 0)
-        monitored.label(label(number, CLASSES[k != wrong]))
+    wrong = [n % 20 in (10, 11) or (n > 60 and k == 1 and n % 3 > 0) for n, k in enumerate(said)]
+    true = (CLASSES[k != no] for k, no in zip(said, wrong, strict=True))
+    monitored.label(*(label(number, name) for number, name in enumerate(true)))
     with monitored.ledger.read() as connection:
         kept = events.read(connection, monitored.watched_version_id)
     raised = events.latest(kept, events.ALARM)
