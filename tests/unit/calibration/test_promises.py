@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from calibration.calibrators.finding_answers import Question
-from calibration.calibrators.subgroups import AnswerCalibrator
+from calibration.calibrators.subgroups import AnswerCalibrator, AnswerCalibrators
+from calibration.calibrators.temperature import softmax
 from calibration.conformal import conformal, finding_sets, prediction_sets
 from calibration.threshold import referral_threshold
 
@@ -148,3 +149,17 @@ def test_promises_that_mean_nothing_are_refused() -> None:
     for promised, delta in [(0, 0.05), (1, 0.05), (0.9, 0), (0.9, 1), (float("nan"), 0.05)]:
         with pytest.raises(ValueError, match=r"\(0, 1\)"):
             referral_threshold([0.9], [True], promised_accuracy=promised, delta=delta)
+
+
+def test_calibrators_of_two_tags_follow_each_other() -> None:
+    tags, p = {"site": "B", "device": "X"}, np.array([0.5, 0.3, 0.2], dtype="<f4")
+    fitted = [(2.0, [0.5, -0.5, 0.0]), (0.8, [0.0, 0.3, -0.3])]
+    entries = [
+        {"key": key, "values": [tags[key]], "temperature": temperature, "class_bias": bias}
+        for key, (temperature, bias) in zip(tags, fitted, strict=True)
+    ]
+    expected = p
+    for temperature, bias in fitted:
+        expected = softmax(np.log(expected) / temperature + np.array(bias))
+    by = AnswerCalibrators({"calibration": {"subgroups": entries}}).choose(tags)
+    np.testing.assert_allclose(by(p), expected, rtol=1e-5)

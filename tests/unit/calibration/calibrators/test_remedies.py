@@ -140,7 +140,9 @@ def scipy_optimum(
 def test_a_fit_finds_scipys_optimum(remedy: Remedy, bias: list[float]) -> None:
     answers = drawn(1, 0.6, bias, n=600)
     expected = scipy_optimum(remedy, *answers)
-    np.testing.assert_allclose(remedy.fit(*answers)(answers[0]), expected, atol=2e-5)
+    fitted = remedy.fit(*answers)
+    np.testing.assert_allclose(fitted(answers[0]), expected, atol=2e-5)
+    assert sum(fitted.bias) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 3000.0])
