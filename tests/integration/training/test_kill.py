@@ -171,6 +171,23 @@ def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+def test_of_two_processes_of_the_command_line_one_writes(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("train", "digits", "--epochs", "2", "--json", "--out", str(out))
+    done = by_two(*arguments, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)  # one process speaks
+    assert answer["run"] == str(out)
+    assert len((out / "history.csv").read_text().splitlines()) == 3
+    config = offline_config(loss="dca", seed=0).model_copy(update={"epochs": 2})
+    alone = train(
+        config, load_dataset("digits"), tmp_path / "alone", pictures=False
+    ).evaluation.measures["test"]["none"]
+    assert answer["splits"]["test"]["none"]["nll"] == pytest.approx(alone.nll, abs=0.05)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]
+
+
+@pytest.mark.nightly
 def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
     """The second one waits for the first meanwhile, which must not wait for it."""
     (tmp_path / "run").mkdir()
