@@ -231,8 +231,8 @@ def _no_remedy(choice: RemedyChoice, of_one: bool) -> str:
     why = "No remedy improves on the model as served by more than a standard error."
     if best.improvement > MARGIN * best.standard_error:
         why = (
-            "The simplest remedy does not improve on the model as served, and a richer one does so "
-            "by too little for the numbers that it fits."
+            "Only a richer remedy improves on the model as served by more than a standard error, "
+            "and by too little for the numbers that it fits."
         )
     return (
         f"{why} The best, {title_of(best.name, of_one=of_one)}, changes the negative "

@@ -374,6 +374,10 @@ def test_what_cannot_be_recalibrated_is_refused(
     truth = draw(np.random.default_rng(3), honest)
     serve(served, honest, truth, first=10_000)
     refused("No remedy improves", answer_filter=AnswerFilter(last=600))  # they are calibrated
+    rng = np.random.default_rng(42)
+    logits, biases = rng.normal(0, 2, (150, 3)), np.array([0.45, 0, -0.2])
+    serve(served, softmax(logits), draw(rng, softmax(logits + biases)), first=15_000)
+    refused("Only a richer remedy improves", answer_filter=AnswerFilter(last=150))
     serve(served, honest[:150], np.zeros(150, dtype=int), first=20_000)
     refused("'benign'", answer_filter=AnswerFilter(last=150))  # of one class
     assert store.versions("tiny") == [1]

@@ -190,7 +190,7 @@ def test_a_few_patients_whose_images_agree_hold_the_gap() -> None:
 
 
 def test_errors_of_a_patient_in_two_bins_add_up() -> None:
-    """Of 40 patients with an image at .9 and one at .3, half are right in one of them each."""
+    """Of 40 patients with images at .9 and at .3, half are right in one, half in the other."""
     right = np.tile([True, False], 40) == np.repeat(np.arange(40) < 20, 2)
     found = chance(np.tile([0.9, 0.3], 40), right, np.repeat(np.arange(40), 2)).ece
     assert found.upper == pytest.approx(0.3 + 1.959964 * math.sqrt(40 * 40 / 39) / 80, abs=1e-6)
