@@ -1,6 +1,7 @@
 """Fixtures for every room's tests: a store that holds a tiny sound bundle, ledgers, data."""
 
 import gc
+import logging
 import os
 import shutil
 import subprocess
@@ -52,6 +53,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture."""
     for mark in item.iter_markers("programs"):
         programs.need(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A server that starts in this process configures logging, which is afterwards as it was."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    done = yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    return done
 
 
 @pytest.hookimpl(trylast=True)

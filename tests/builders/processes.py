@@ -1,7 +1,6 @@
 """Commands of Candor that run until they are ended, and waiting for a condition."""
 
 import inspect
-import logging
 import os
 import random
 import socket
@@ -62,19 +61,10 @@ def candor(
 
 
 def candor_here(*words: object, **options: Any) -> Result:
-    """Run a command in this process, which has imported everything; options of `invoke`.
-
-    The start of a server configures logging, which is afterwards as it was.
-    """
+    """Run a command in this process, which has imported everything; options of `invoke`."""
     from candor.command_line import app
 
-    root = logging.getLogger()
-    level, handlers = root.level, [*root.handlers]
-    try:
-        return CliRunner().invoke(app, [*map(str, words)], **options)
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
+    return CliRunner().invoke(app, [*map(str, words)], **options)
 
 
 class Process:
