@@ -178,8 +178,8 @@ def try_remedy(
         tried = answers.rows(rows), weight[rows], after[rows], said[rows]
         for each in effects_of(*tried, group, wrong):
             who = _inside(each.group, group)
-            harms = each.harms or (who in found and found[who].harms)
-            found[who] = replace(each, group=who, harms=harms)
+            if each.harms or who not in found or not found[who].harms:
+                found[who] = replace(each, group=who)
     return found, trials[0]
 
 

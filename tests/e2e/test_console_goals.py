@@ -190,6 +190,9 @@ def test_a_remedy_is_one_screen(hospitals: Process, browser: Browser) -> None:
         assert_fits(page, 1440, SCREEN)
         page.locator("form").get_by_role("link", name="more").click()  # of the groups named
         expect(page.get_by_role("heading", name="All groups")).to_be_visible()
+        for row in page.locator("section", has_text="All groups").locator("tr.alarm").all():
+            before, after = re.findall(r"[+-][\d.]+", row.locator("td").last.text_content() or "")
+            assert abs(float(after)) > abs(float(before)), row.text_content()
 
 
 def test_models_are_searched_narrowed_and_sorted_by_the_address(
