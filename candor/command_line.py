@@ -149,6 +149,7 @@ app = typer.Typer(
     cls=VerbsHelp,
     help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,
+    context_settings={"max_content_width": 100},  # of help, where a terminal is as wide
     pretty_exceptions_enable=False,
 )
 

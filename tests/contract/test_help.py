@@ -103,8 +103,11 @@ def test_what_import_refuses_names_options_that_import_has() -> None:
 
 
 @pytest.mark.parametrize("verb", ["train", "import", "calibrate"])
-def test_the_help_of_the_three_doors_fits_a_screen(verb: str) -> None:
-    assert len(candor(verb, "--help", COLUMNS="80").stdout.splitlines()) <= 50
+@pytest.mark.parametrize(("columns", "rows"), [("100", 48), ("80", 50)])
+def test_the_help_of_the_three_doors_fits_a_screen(verb: str, columns: str, rows: int) -> None:
+    lines = candor(verb, "--help", COLUMNS=columns).stdout.splitlines()
+    assert len(lines) <= rows
+    assert max(map(len, lines)) <= int(columns)
 
 
 def test_the_release_and_the_completion_are_offered() -> None:
