@@ -13,6 +13,7 @@ from training.load_options import ImageOptions, window_of
 if TYPE_CHECKING:
     from candor.terminal.imported import Imported
     from model_store.foreign.import_choices import ImportChoices
+    from model_store.foreign.labeled_images import LabeledImages
     from model_store.foreign.preprocessing import Pixels
     from model_store.foreign.sandbox import Sandbox
     from model_store.foreign.source import ForeignSource
@@ -50,8 +51,8 @@ def import_model(
         model: An ONNX file, a Hugging Face folder, or weights with --architecture.
         name: Name in the store (default: the file's).
         classes: Names in the order of the model's scores (default: the file's).
-        data: Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with path and a
-            column for each finding. They prove the options, calibrate and measure.
+        data: Labeled images, not from training: FOLDER/CLASS/IMAGE, or a CSV file with path and
+            label, or a column for each finding. They prove the options, calibrate and measure.
         pixels: imagenet, unit (0 to 1), raw (0 to 255), symmetric (-1 to 1), caffe, clip, mnist, or
             numbers as in 255/0.5/0.5 or, inverted, 255/1/-1 (default: --data tells).
         channels: The color that comes first (default: rgb).
@@ -77,7 +78,6 @@ def import_model(
     from candor.terminal.progress import bars, working
     from model_store.foreign.class_names import given_names
     from model_store.foreign.import_choices import ImportChoices
-    from model_store.foreign.labeled_folder import read_labeled
     from model_store.foreign.model_import import import_source
     from model_store.foreign.sandbox import Sandbox
     from model_store.store.canary import promote_version
@@ -114,7 +114,7 @@ def import_model(
         with working(f"Reading {file}"):
             images = None
             if data is not None:
-                images = read_labeled(Path(data), group=group, group_pattern=pattern)
+                images = labeled_images(Path(data), group=group, pattern=pattern)
             source = _source(file, architecture, choices, sandbox)
         note_weaker_bounds()
         with bars() as progress:
@@ -130,6 +130,46 @@ def import_model(
     if promote:
         promote_version(target, named, done.version)
     return Imported(done, target.location(named, done.version), promote, images)
+
+
+def labeled_images(
+    data: Path, *, group: str | None = None, pattern: str | None = None
+) -> "LabeledImages":
+    """Read labeled images as training does, and divide them; of splits, the test split.
+
+    In a table without the column `label`, every column of 1, 0 and blanks is a finding.
+    """
+    from model_store.csv_tables import NotCsv, open_csv
+    from model_store.foreign.labeled_images import divided
+    from training.datasets.csv_table import read_csv
+    from training.datasets.errors import BadDataset
+    from training.datasets.folder import read_folder
+    from training.load_options import LoadOptions, completed
+
+    options = LoadOptions(group=group, group_pattern=pattern)
+    if data.is_dir():
+        table = read_folder(data, completed(options))
+    else:
+        try:
+            with open_csv(data) as opened:
+                labeled = "label" in (each.strip().lower() for each in opened.names)
+        except (OSError, NotCsv) as error:
+            raise BadDataset(
+                data, f"is no folder, as in FOLDER/CLASS/IMAGE, and no CSV table ({error})"
+            ) from None
+        options |= {"exclusive": True} if labeled else {"findings": "*"}
+        table = read_csv(data, completed(options))
+    splits = [name for name in ("test", "val", "train", None) if name in table.splits]
+    table = table.take([row for row, split in enumerate(table.splits) if split == splits[0]])
+    return divided(
+        table.root,
+        table.paths,
+        table.classes,
+        table.labels,
+        table.columns,
+        group=group,
+        group_pattern=pattern,
+    )
 
 
 def _source(

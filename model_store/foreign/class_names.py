@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import onnx
 
@@ -76,9 +77,10 @@ def require_same_order(
 
     `labels`: of a ZipMap; `others`: what the maker says beside the graph.
     """
-    plain = _plain(names)
+    given = [plain(each) for each in names]
     for own in (*(each.names for each in _named(model, labels)), *others):
-        if sorted(_plain(own)) == sorted(plain) and _plain(own) != plain:
+        theirs = [plain(each) for each in own]
+        if sorted(theirs) == sorted(given) and theirs != given:
             raise ForeignModelRefused(
                 f"its classes were given as {','.join(names)}, and the model itself has them in "
                 f"the order {','.join(own)}: give {parameter('classes', ','.join(own))}, or "
@@ -86,9 +88,9 @@ def require_same_order(
             )
 
 
-def _plain(names: Sequence[str]) -> list[str]:
-    """Names without case, blanks and signs."""
-    return ["".join(filter(str.isalnum, each.casefold())) for each in names]
+def plain(name: str) -> str:
+    """Return a name without case, blanks and signs."""
+    return "".join(filter(str.isalnum, normalize("NFC", name).casefold()))
 
 
 def _checked(names: ClassNames, count: int) -> ClassNames:

@@ -8,20 +8,22 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration.grouping import groups_of_images
-from calibration.sampling import grouped_parts
+from calibration.sampling import findings_parts, grouped_parts, joined
 from calibration.wording import parameter
 from model_store.errors import ImageError, LabeledFolderRefused
+from model_store.foreign.class_names import plain
 from model_store.foreign.class_scores import Reading
 from model_store.image import InputSpec, decode, is_dicom, patient_of
 
 BATCH: Final = 16
+MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,10 @@ class LabeledImages:
 
     Attributes:
         root: the folder; `fingerprint` sha256 over names, labels and contents.
-        names: the folders of classes, in alphabetical order, or the columns of findings.
+        names: of classes or findings; `reading` says which.
         cells: (N, C) 1, 0, or NaN for unknown; of classes one is 1.
         held_out: (N,) whether it belongs to the half that measures.
         groups: (N,) numbers of the sets that stay together; `grouped_by` tells people why.
-        reading: whether the names exclude each other.
     """
 
     root: Path
@@ -49,103 +50,96 @@ class LabeledImages:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The classes that have a folder, in alphabetical order; none of findings."""
+        """The classes in alphabetical order; none of findings."""
         return self.names if self.reading == "exclusive" else ()
 
     def labels(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return labels (N, K) of the model's `names`; one without images or column is unknown.
 
-        Raises LabeledFolderRefused: a folder is no class of the model, or no finding has a column.
+        Raises LabeledFolderRefused: a class of the images is none of the model's, or no finding has
+        a column.
         """
-        loose = {plain(name): at for at, name in enumerate(self.names)}
-        exact = {normalize("NFC", name): at for at, name in enumerate(self.names)}
-        places = [exact.get(normalize("NFC", name)) for name in names]
-        if not self.folders:
-            places = [
-                loose.get(plain(name)) if at is None else at
-                for name, at in zip(names, places, strict=True)
-            ]
-            if not any(at is not None for at in places):
-                raise LabeledFolderRefused(
-                    f"the table of labels has no column with the name of a finding: it has "
-                    f"{', '.join(self.names)[:300]}, and the findings are {', '.join(names)[:300]}"
-                )
-        elif unknown := [name for at, name in enumerate(self.names) if at not in places]:
+        theirs = [normalize("NFC", name) for name in names]
+        loose = {plain(name): at for at, name in enumerate(self.names) if name not in theirs}
+        exact = {name: at for at, name in enumerate(self.names)}
+        places = [exact.get(name, loose.get(plain(name))) for name in theirs]
+        unknown = [name for at, name in enumerate(self.names) if at not in places]
+        if unknown and (self.folders or len(unknown) == len(self.names)):
             raise LabeledFolderRefused(
-                f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of "
-                f"the model; its classes are {', '.join(names)[:300]}. Rename the folders, or "
-                f"give {parameter('classes')} in the order of the model's scores"
+                f"{self.root} has labels of {', '.join(unknown)[:300]}, which the model does not "
+                f"know: it has {', '.join(names)[:300]}. Rename them, or give "
+                f"{parameter('classes')} in the order of the model's scores"
             )
-        unknown_labels = np.full(len(self.paths), np.nan)
-        columns = [unknown_labels if at is None else self.cells[:, at] for at in places]
-        return np.stack(columns, axis=1)
+        nothing = np.full(len(self.paths), np.nan)
+        return np.stack([nothing if at is None else self.cells[:, at] for at in places], axis=1)
 
 
-def plain(name: str) -> str:
-    """Return the name of a column without its way of writing."""
-    name = normalize("NFC", name)
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+def divided(
+    root: Path,
+    paths: Sequence[Path],
+    names: tuple[str, ...],
+    labels: npt.NDArray[Any],
+    columns: Mapping[str, Sequence[str]],
+    *,
+    group: str | None = None,
+    group_pattern: str | None = None,
+) -> LabeledImages:
+    """Divide images below `root` into halves.
 
+    Args:
+        labels: places in `names` (N,), or of findings 1, 0 and NaN (N, K).
+        columns: cells (N,) of what else is said, such as the patient.
+        group, group_pattern: as `calibration.grouping.groups_of_images` takes them.
 
-def content_digests(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, in hexadecimal."""
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-
-
-def held_out_half(
-    strata: npt.NDArray[np.int64], units: npt.NDArray[np.int64], root: Path
-) -> npt.NDArray[np.bool_]:
-    """Whether each image (N,) is in the half that measures; `units` (N,) are kept together."""
-    held_out = np.zeros(len(strata), np.bool_)
-    held_out[grouped_parts(strata, units, (0.5, 0.5), seed=0)[1]] = True
+    Raises LabeledFolderRefused, also where columns or paths look as if they told patients apart.
+    """
+    if len(paths) < MIN_IMAGES:
+        raise LabeledFolderRefused(
+            f"{root} has {len(paths)} images; at least {MIN_IMAGES} are needed to fit and to "
+            "measure"
+        )
+    digests, patients = zip(*map(_digest_and_patient, paths), strict=True)
+    below = [
+        (path.relative_to(root) if path.is_relative_to(root) else path).as_posix() for path in paths
+    ]
+    exclusive = labels.ndim == 1
+    try:
+        groups, used = groups_of_images(
+            below,
+            columns,
+            patients,
+            labels.tolist() if exclusive else (),
+            group=group,
+            pattern=group_pattern,
+        )
+    except ValueError as error:
+        raise LabeledFolderRefused(f"{root}: {error}") from error
+    units = joined(groups, digests)
+    parts = grouped_parts if exclusive else findings_parts
+    held_out = np.zeros(len(paths), np.bool_)
+    held_out[parts(labels, units, (0.5, 0.5), seed=0)[1]] = True
     if held_out.all() or not held_out.any():
         raise LabeledFolderRefused(
             f"all images of {root} belong to one group, so no half can be held out: see "
             f"{parameter('group_pattern')}"
         )
-    return held_out
-
-
-def image_groups(
-    base: Path,
-    paths: Sequence[Path],
-    *,
-    group: str | None,
-    pattern: str | None,
-    columns: Mapping[str, Sequence[str]] | None = None,
-    labels: Sequence[str] = (),
-) -> tuple[list[str | None], str]:
-    """Return the patient of each image, None if unknown, and what tells patients, for people.
-
-    `pattern` is a regular expression on the paths below `base`, `group` one of a table's `columns`
-    or NO_GROUP. Without them, a column that is called so or DICOM files tell. Raises
-    LabeledFolderRefused, also where other columns or paths look as if they told.
-    """
-    below = [
-        (path.relative_to(base) if path.is_relative_to(base) else path).as_posix() for path in paths
-    ]
-    given = group is not None or pattern is not None
-    patients = [None if given else _patient(path) for path in paths]
-    try:
-        groups, used = groups_of_images(
-            below, columns or {}, patients, labels, group=group, pattern=pattern
-        )
-    except ValueError as error:
-        raise LabeledFolderRefused(f"{base}: {error}") from error
-    if pattern is not None:
-        return groups, f"what {pattern!r} finds"
-    if used is not None:
-        return groups, f"the column {used}"
-    return groups, "the DICOM PatientID" if any(groups) else "identical files only"
-
-
-def _patient(path: Path) -> str | None:
-    """Return the PatientID of a DICOM file, None for other files and where there is none."""
-    data = path.read_bytes()
-    try:
-        return patient_of(data) if is_dicom(data) else None
-    except ImageError:
-        return None
+    told = "the DICOM PatientID" if any(groups) else "identical files only"
+    if group_pattern is not None:
+        told = f"what {group_pattern!r} finds"
+    total = hashlib.sha256(repr(names).encode())
+    for name, digest, row in zip(below, digests, labels.tolist(), strict=True):
+        total.update(f"{name}\0{digest}\0{row}\n".encode())
+    return LabeledImages(
+        root,
+        tuple(paths),
+        names,
+        np.eye(len(names))[labels] if exclusive else labels,
+        held_out,
+        units,
+        total.hexdigest(),
+        told if used is None else f"the column {used}",
+        "exclusive" if exclusive else "findings",
+    )
 
 
 def decoded(
@@ -157,11 +151,23 @@ def decoded(
     """
     for start in range(0, len(chosen), BATCH):
         places = chosen[start : start + BATCH]
-        yield places, np.stack([_decode(paths[at], spec) for at in places])
+        yield places, np.stack([_decoded(paths[at], spec) for at in places])
 
 
-def _decode(path: Path, spec: InputSpec) -> npt.NDArray[np.uint8]:
+def _decoded(path: Path, spec: InputSpec) -> npt.NDArray[np.uint8]:
     try:
         return decode(path.read_bytes(), spec)
     except ImageError as error:
         raise LabeledFolderRefused(f"{path}: {error}. Remove or replace this file") from error
+
+
+def _digest_and_patient(path: Path) -> tuple[str, str | None]:
+    """Return the SHA-256 of a file, and the PatientID of one that is DICOM."""
+    try:
+        data = path.read_bytes()
+        patient = patient_of(data) if is_dicom(data) else None
+    except OSError as error:
+        raise LabeledFolderRefused(f"{path} cannot be read ({error.strerror})") from error
+    except ImageError:  # `decoded` says why
+        patient = None
+    return hashlib.sha256(data).hexdigest(), patient

@@ -17,12 +17,13 @@ from model_store.bundle.card import (
     Origin,
     Provenance,
     Verification,
+    initializers_of,
 )
 from model_store.bundle.data_dependence import data_dependence
+from model_store.bundle.graph import with_calibrator
 from model_store.bundle.probing import QUANTIZED_NOTE, is_quantized, make_probes
-from model_store.bundle.scope import ScopeCheck, statistics, with_scope
+from model_store.bundle.scope import statistics, with_scope
 from model_store.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.card_figures import UNLABELED, CardFigures
 from model_store.foreign.class_names import ClassNames, find_names, require_same_order
 from model_store.foreign.class_scores import WHAT, ask_reading
 from model_store.foreign.import_choices import ImportChoices
@@ -34,7 +35,7 @@ from model_store.foreign.preprocessing_choice import PreprocessingTrial, Progres
 from model_store.foreign.sandbox import Sandbox
 from model_store.foreign.scope_features import can_be_checked, fitted_scope
 from model_store.foreign.source import ForeignSource
-from model_store.foreign.truth import Truth, truth_of
+from model_store.foreign.truth import Truth, truth_of, undescribed
 from model_store.foreign.verification import libraries, verify
 from model_store.foreign.wrapping import wrap
 from model_store.image import InputSpec
@@ -109,14 +110,16 @@ def import_source(
     names, truth, decision = _settled(source, inspection, choices, data, progress)
     preprocessing, classes = decision.preprocessing, names.names
     spec = spec_of(preprocessing, inspection.image)
-    figures, scope = UNLABELED[inspection.scores.reading](classes), None
+    described, notes = undescribed(classes, inspection.scores.reading)
+    scope = None
     if truth is not None:
         answers = _answers(preprocessing, spec, inspection, truth.data, progress)
-        reference = InputReference.from_brightness(answers.brightness)
-        figures = truth.figures(answers.logits, reference, anyway=choices.anyway)
+        described, notes = truth.described(answers.logits, anyway=choices.anyway)
+        described["input_reference"] = InputReference.from_brightness(answers.brightness)
         scope = fitted_scope(truth.data, answers.maps, answers.statistics)
-    graph = figures.applied(wrap(inspection.core, preprocessing, classes))
-    verification = verify(graph, inspection, preprocessing, data, figures, classes, sandbox)
+    calibrator = initializers_of(described["calibration"], described.get("findings"))
+    graph = with_calibrator(wrap(inspection.core, preprocessing, classes), **calibrator._asdict())
+    verification = verify(graph, inspection, preprocessing, data, calibrator, classes, sandbox)
     if scope is not None:
         graph = with_scope(graph, scope.parameters)
     probes = make_probes(graph, spec, load=sandbox.prepared)
@@ -129,7 +132,16 @@ def import_source(
         found=_found(inspection, names, decision),
         trusted=choices.trusted,
     )
-    card = _card(name, classes, spec, figures, data, origin, verification, scope)
+    card = Card(
+        name=name,
+        version=1,
+        classes=classes,
+        input=InputCard.model_validate(asdict(spec)),
+        provenance=_provenance(data, origin),
+        verification=verification,
+        scope=None if scope is None else scope.card,
+        **described,
+    )
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
@@ -139,8 +151,10 @@ def import_source(
     store.publish(name, build)
     quantized = (QUANTIZED_NOTE,) if is_quantized(inspection.original) else ()
     unchecked = () if scope else (_UNCHECKED + _why_unchecked(data),)
-    notes = (*decision.notes, *figures.notes, *unchecked, *quantized)
-    return ImportedModel(cards[-1], origin, verification, decision.trials, notes, preprocessing)
+    notes = [*decision.notes, *notes, *unchecked, *quantized]
+    return ImportedModel(
+        cards[-1], origin, verification, decision.trials, tuple(notes), preprocessing
+    )
 
 
 def _inspected(
@@ -250,18 +264,8 @@ def _why_unchecked(data: LabeledImages | None) -> str:
     return f"{int(data.held_out.sum())} images cannot calibrate it."
 
 
-def _card(
-    name: str,
-    classes: tuple[str, ...],
-    spec: InputSpec,
-    figures: CardFigures,
-    data: LabeledImages | None,
-    origin: Origin,
-    verification: Verification,
-    scope: ScopeCheck | None,
-) -> Card:
-    """The card of version 1, without file hashes, which are added on writing."""
-    provenance = Provenance(
+def _provenance(data: LabeledImages | None, origin: Origin) -> Provenance:
+    return Provenance(
         dataset="none" if data is None else data.root.resolve().name,
         fingerprint="none" if data is None else data.fingerprint,
         backbone="imported",
@@ -271,18 +275,4 @@ def _card(
         libraries=libraries(),
         created_at=datetime.now(UTC),
         imported=origin,
-    )
-    return Card(
-        name=name,
-        version=1,
-        classes=classes,
-        input=InputCard.model_validate(asdict(spec)),
-        provenance=provenance,
-        findings=figures.findings,
-        calibration=figures.calibration,
-        referral=figures.referral,
-        conformal=figures.conformal,
-        input_reference=figures.input_reference,
-        verification=verification,
-        scope=None if scope is None else scope.card,
     )

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from model_store.bundle.card import Verification
+from model_store.bundle.card import Initializers, Verification
 from model_store.bundle.graph import INPUT, OUTPUT
 from model_store.errors import ForeignModelRefused
-from model_store.foreign.card_figures import CardFigures
 from model_store.foreign.inspection import Inspection, own_scores
 from model_store.foreign.labeled_images import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing
@@ -29,7 +28,7 @@ def verify(
     inspection: Inspection,
     preprocessing: Preprocessing,
     data: LabeledImages | None,
-    figures: CardFigures,
+    calibrator: Initializers,
     names: Sequence[str],
     sandbox: Sandbox,
 ) -> Verification:
@@ -45,10 +44,12 @@ def verify(
     prepared = preprocessing.apply(pixels, image)
     given = own_scores(inspection.running, image, image.arrange(prepared), scores.source)
     own = scores.own_probabilities(given)
-    difference = _difference(wrap(inspection.core, preprocessing, names), pixels, own, sandbox)
-    if figures.calibrated:
-        expected = scores.probabilities(figures.scaled(inspection.run(prepared)[0]))
-        difference = max(difference, _difference(graph, pixels, expected, sandbox))
+    logits = inspection.run(prepared)[0] / np.array(calibrator.temperature)
+    expected = scores.probabilities(logits + (calibrator.class_bias or 0.0))
+    plain = wrap(inspection.core, preprocessing, names)
+    difference = max(
+        _difference(plain, pixels, own, sandbox), _difference(graph, pixels, expected, sandbox)
+    )
     return Verification(
         images=len(pixels),
         alone=min(ALONE, len(pixels)),

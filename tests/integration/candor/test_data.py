@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from candor.commands.importing import labeled_images
 from candor.predictions.labeled import LabeledFindings
 from candor.predictions.reading import read_predictions
-from model_store.foreign.labeled_folder import read_labeled_table
 from model_store.store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders import trees
@@ -192,7 +192,7 @@ def test_a_cell_means_the_same_to_three_rooms(tmp_path: Path) -> None:
     file = table(tmp_path)
     calibrated = read_predictions(file)
     assert isinstance(calibrated, LabeledFindings)
-    imported, trained = read_labeled_table(file), load_dataset(file)
+    imported, trained = labeled_images(file), load_dataset(file)
     assert calibrated.names == imported.names == tuple(trained.classes) == ("Edema", "Mass")
     np.testing.assert_array_equal(calibrated.labels[:, 0], KNOWN * 6)
     np.testing.assert_array_equal(imported.cells, calibrated.labels)

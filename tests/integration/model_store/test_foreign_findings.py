@@ -240,11 +240,10 @@ def test_a_table_calibrates_each_finding_from_twenty_positives_on(tmp_path: Path
         False,
         False,
     ]
-    assert nodule["calibration"] == "none"
+    assert nodule["calibration"] == pneumonia["calibration"] == "none"
     assert (nodule["threshold"], pneumonia["threshold"]) == (0.5, 0.5)
     assert pneumonia["labeled"] == 0
     assert edema["labeled"] < 200
-    assert any("Nodule, Pneumonia" in note for note in done["notes"])
     expected = sigmoid(
         logits()[:, :2] / np.array([edema["temperature"], mass["temperature"]])
         + np.array([edema["bias"], mass["bias"]])
@@ -269,4 +268,4 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         done = run_import(path, "--data", str(table), *options, *SAID)
         assert isinstance(done.exception, LabeledFolderRefused)
     table.write_text(table.read_text().replace("Path", "where"))
-    assert "`path`" in str(run_import(path, "--data", str(table), *FINDINGS).exception)
+    assert "no column path" in str(run_import(path, "--data", str(table), *FINDINGS).exception)

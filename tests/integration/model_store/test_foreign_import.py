@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import candor
+from candor.commands.importing import labeled_images
 from model_store.errors import ForeignModelUnclear
-from model_store.foreign.labeled_folder import read_labeled_folder
 from model_store.runtime import ort
 from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
@@ -87,7 +87,7 @@ def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
         path, "--data", str(folder), "--pixels", "unit", "--group-pattern", "(p[0-9]+)_"
     )
     described = card(done)
-    images = read_labeled_folder(folder, group_pattern="(p[0-9]+)_")
+    images = labeled_images(folder, pattern="(p[0-9]+)_")
     held_out = int(images.held_out.sum())
     assert described["calibration"]["measures"]["n"] == held_out
     assert abs(held_out - 45) <= 3
@@ -107,7 +107,7 @@ def test_identical_files_stay_in_one_half(tmp_path: Path) -> None:
     folder = labeled_folder(tmp_path / "labeled")
     for image in sorted(folder.rglob("*.png")):
         image.with_name(f"copy_{image.name}").write_bytes(image.read_bytes())
-    images = read_labeled_folder(folder, group="none")
+    images = labeled_images(folder, group="none")
     halves = {False: set(), True: set()}  # type: dict[bool, set[bytes]]
     for image, held in zip(images.paths, images.held_out, strict=True):
         halves[bool(held)].add(image.read_bytes())
@@ -116,7 +116,8 @@ def test_identical_files_stay_in_one_half(tmp_path: Path) -> None:
 
 def test_folders_whose_names_a_mac_decomposed_are_the_classes(tmp_path: Path) -> None:
     composed, decomposed = (normalize(form, "Fibröse") for form in ("NFC", "NFD"))
-    images = read_labeled_folder(labeled_folder(tmp_path, ("Polyp", decomposed)))
+    folder = labeled_folder(tmp_path, ("Polyp", decomposed))
+    images = labeled_images(folder)
     for spelled in (composed, decomposed):
         assert images.labels((spelled, "Polyp")).argmax(axis=1).tolist() == [0] * 12 + [1] * 12
 

@@ -25,6 +25,7 @@ from model_store.store.store import Store
 from tests.builders.bundles import SIDE, color_weights, foreign_onnx, labeled_folder, linear
 from tests.builders.processes import candor_here
 from tests.builders.triggered import KINDS, publish_triggered, triggered_onnx
+from training.datasets.errors import BadDataset
 
 
 def refusal(path: Path, *options: str) -> str:
@@ -42,7 +43,7 @@ def refusal(path: Path, *options: str) -> str:
     ]
     done = candor_here(*command, "--store", store, *options)
     assert done.exit_code == 1, done.output
-    assert isinstance(done.exception, ModelStoreError), done.exception
+    assert isinstance(done.exception, ModelStoreError | BadDataset), done.exception
     assert not list(store.rglob("card.json"))
     said = str(done.exception)
     assert "\n" not in said
