@@ -33,20 +33,19 @@ SMALLEST_TOTAL: Final = 1e-9  # a model that gives 0 for all is found out by its
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 # Difference of a probability between the output and what is computed from before its softmax.
 CUT_DIFFERENCE: Final = 5e-4
-# What ends in one of these gives any number, even if those for the probe images are in [0, 1].
+# Operators that give logits, and those that give probabilities, if these are in [0, 1].
 LINEAR: Final = frozenset(
     (
-        *("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"),
+        *("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "Einsum", "LinearClassifier"),
         *("Conv", "ConvInteger", "QLinearConv"),
     )
 )
-# If it does not sum to 1; a product of probabilities is one.
-_EVIDENCE: Final = frozenset({"Relu", "Softplus", "Exp", "Softmax", "Mul"})
-_ODD: Final = frozenset({"Tanh", "Softsign", "Erf", "Atan", "Sin", "Cos"})
+CHANCES: Final = frozenset({"Sigmoid", "Softmax", "Clip"})
+# Operators that keep, pick, join, shift or scale numbers of one kind.
 _OF_FIRST: Final = frozenset(
     (
-        *("GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool"),
-        *("Slice", "Gather", "Split"),
+        *("GlobalAveragePool", "AveragePool", "ReduceMean", "GlobalMaxPool", "BatchNormalization"),
+        *("Slice", "Gather", "Split", "Clip"),
     )
 )
 _JOINING: Final = frozenset({"Add", "Sub", "Mean", "Sum", "Max", "Min", "Concat"})
@@ -142,8 +141,11 @@ def read_scores(
     _require_finite(model, source, scores)
     end, before = _ending(model, source)
     count, shares = scores.shape[1], bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
-    made_by = _operators(model, source.tensors)
-    _refuse_votes(source, scores, end)
+    if end is None and np.isin(scores, (0, 1)).all() and np.ptp(scores, axis=0).any():
+        raise ForeignModelRefused(
+            f"its output '{source.output}' is 0 or 1, which says nothing of how sure it is: export "
+            "the probabilities"
+        )
     if count > 1 and _sum_to_one(scores, shares=shares):
         if reading == "findings":
             raise ForeignModelRefused(
@@ -153,20 +155,26 @@ def read_scores(
             )
         cut = before if end == "softmax" else ()
         return ClassScores(source, shares, "softmax", count, before=cut, shown=True)
-    _refuse_scaled(source, scores)
     one_each = count == 1 or reading == "findings"
-    _refuse_constant(source, scores, _log_odds(scores) if shares else scores, one_each=one_each)
-    if not are_logits:
-        _refuse_unknown(source, scores, made_by, shares=shares, one_each=one_each)
-    bounded = shares and not are_logits and not made_by & LINEAR
-    chances = end == "sigmoid" or (bounded and bool(scores.max() > 0))
+    _refuse_constant(source, _log_odds(scores) if shares else scores, one_each=one_each)
+    made_by = _operators(model, source.tensors)
+    added = bool(made_by & LINEAR) and "Clip" not in made_by
+    linear = end != "sigmoid" and (are_logits or added)
+    known = made_by <= (CHANCES if one_each else CHANCES - {"Softmax"})
+    if not (linear or (known and shares)):
+        logits = f", or give {parameter('scores', 'logits')} if they are logits"
+        raise ForeignModelRefused(
+            f"its output '{source.output}' comes from {', '.join(sorted(made_by)) or 'nothing'}, "
+            f"with numbers from {scores.min():.3g} to {scores.max():.3g}: these are no "
+            "probabilities of a softmax or sigmoid, and nothing tells that they are logits. Export "
+            f"either{'' if reading == 'findings' else logits}"
+        )
     cut = before if end == "sigmoid" else ()
     if count == 1 and reading != "findings":
-        shares = chances or bounded
-        return ClassScores(source, shares, "sigmoid", 2, is_binary=True, before=cut, shown=True)
-    if reading == "findings" or chances:
+        return ClassScores(source, not linear, "sigmoid", 2, is_binary=True, before=cut, shown=True)
+    if reading == "findings" or not linear:
         reading = reading or "exclusive"
-        return ClassScores(source, chances, "sigmoid", count, before=cut, reading=reading)
+        return ClassScores(source, not linear, "sigmoid", count, before=cut, reading=reading)
     return ClassScores(source, are_shares=False, end="softmax", count=count)
 
 
@@ -229,6 +237,8 @@ def _operators(model: onnx.ModelProto, tensors: Sequence[str]) -> set[str]:
             continue
         seen.add(node.output[0])
         moved = [each for each in node.input if constant(model, each) is None]
+        if node.op_type == "Clip":
+            found.add("Clip")
         if node.op_type in _OF_FIRST:
             left.append(first_input(node))
         elif node.op_type in _JOINING or (node.op_type in ELEMENTWISE and len(moved) == 1):
@@ -238,58 +248,19 @@ def _operators(model: onnx.ModelProto, tensors: Sequence[str]) -> set[str]:
     return found
 
 
-def _refuse_unknown(
-    source: ScoreOutput, scores: Scores, operators: set[str], *, shares: bool, one_each: bool
-) -> None:
-    """Refuse numbers that are neither logits nor probabilities: what they mean is open.
-
-    `one_each`: each score is about one question, so only its sign or a sigmoid can answer it.
-    """
-    made_by, said = ", ".join(sorted(operators)), ""
-    if operators & _ODD:
-        said = "ends between -1 and 1, and no function is known that makes it a probability"
-    elif scores.min() >= 0 and (
-        operators & _EVIDENCE and not one_each if shares else not operators & LINEAR
-    ):
-        said = (
-            "gives numbers that are never negative: logits in one model, distances, percent, or "
-            "evidence to be divided by its sum in another"
-        )
-    elif scores.max() <= 1e-3 and one_each and not operators & LINEAR:
-        said = "gives numbers that are never positive, as logarithms of probabilities are"
-    if said:
-        logits = "" if one_each else f", or give {parameter('scores', 'logits')} if they are"
-        raise ForeignModelRefused(
-            f"its output '{source.output}' comes from {made_by} and {said}: export the "
-            f"probabilities or the logits{logits}"
-        )
-
-
-def _refuse_votes(source: ScoreOutput, scores: Scores, end: End | None) -> None:
-    if end is None and np.isin(scores, (0, 1)).all() and np.ptp(scores, axis=0).any():
-        raise ForeignModelRefused(
-            f"its output '{source.output}' is 0 or 1, which says nothing of how sure it is: export "
-            "the probabilities"
-        )
-
-
-def _refuse_constant(
-    source: ScoreOutput, scores: Scores, logits: Scores, *, one_each: bool
-) -> None:
-    """Refuse scores, or with exclusive classes differences of them, that no image changes."""
-    if not np.ptp(scores, axis=0).any():
-        raise ForeignModelRefused(
-            f"its output '{source.output}' is the same for all images, as of a softmax over the "
-            "images in place of the classes: export it with a softmax over the last axis"
-        )
+def _refuse_constant(source: ScoreOutput, logits: Scores, *, one_each: bool) -> None:
+    """Refuse logits, or with exclusive classes differences of them, that no image changes."""
     plain = logits[np.abs(logits).max(axis=1) < _SATURATED]
-    if one_each or len(plain) < 2:
+    if one_each:
+        plain = logits
+    if len(plain) < 2:
         return
-    apart, together = (np.ptp(each, axis=0).max() for each in (plain - plain[:, :1], plain))
-    if apart < _SAME * together:
+    apart = plain if one_each else plain - plain[:, :1]
+    if np.ptp(apart, axis=0).max() <= _SAME * np.ptp(plain, axis=0).max() * (not one_each):
         raise ForeignModelRefused(
-            f"the scores of its output '{source.output}' differ by the same numbers for all "
-            "images, as thresholds between grades do: export a probability for each grade"
+            f"its output '{source.output}' says the same of all images, as a softmax over the "
+            "images in place of the classes does, and thresholds between grades: export it with a "
+            "softmax over the last axis, or a probability for each grade"
         )
 
 
@@ -298,18 +269,6 @@ def _sum_to_one(scores: Scores, *, shares: bool) -> bool:
     if not shares and scores.max() <= SUMS_TO_ONE:
         scores, shares = np.exp(scores), True
     return bool(shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE)
-
-
-def _refuse_scaled(source: ScoreOutput, scores: Scores) -> None:
-    """Refuse probabilities in percent or of another total than 1, which would pass for logits."""
-    totals = scores.sum(axis=1)
-    total, differ = totals.mean(), np.ptp(scores, axis=0).max() > SUMS_TO_ONE * totals.mean()
-    if scores.min() >= 0 and differ and np.ptp(totals) < SUMS_TO_ONE * total:
-        raise ForeignModelRefused(
-            f"the {scores.shape[1]} scores of its output '{source.output}' always add up to "
-            f"{total:.4g}, as probabilities that were scaled or turned round do: export those that "
-            "add up to 1"
-        )
 
 
 def _log_odds(scores: Scores) -> Scores:

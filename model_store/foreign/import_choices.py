@@ -26,7 +26,7 @@ class ImportChoices:
         size: (height, width) of the model's input.
         outputs: the output to take, or several of one score each.
         scores: what makes them probabilities: a softmax over exclusive classes or a sigmoid for
-            each finding; "logits" are those of classes, although they are never negative.
+            each finding; "logits" are those of classes, whatever operator they come from.
         order: of the channels; `resize`, `resample` and `decoded` as in `Preprocessing`.
         window: center and width for gray DICOM; `bits` of gray values in images of 16.
         anyway: whether to publish what the labels contradict or cannot tell.

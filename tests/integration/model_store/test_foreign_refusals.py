@@ -123,7 +123,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
             node("Mul", "shares hundred", "scores"),
             constants={"hundred": np.float32(100)},
         ),
-        "add up to 100",
+        "from Softmax, with numbers",
     ),
     "segmentation": (
         model(
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "model.eval()",
     ),
     "multi-label": (model(*linear("Sigmoid")), "--scores softmax"),
-    "evidence": (model(*linear("Relu")), "export the probabilities"),
+    "evidence": (model(*linear("Relu")), "no probabilities"),
     "several inputs": (lambda path: _with_second_input(path), "'pixels', 'age'"),
     "labels only": (lambda path: _labels_only(path), "'label'"),
     "no image": (model(*POOLED, shape=("N", 7, SIDE, SIDE)), "export it for [N, 1, H, W]"),
@@ -298,11 +298,11 @@ ONE = np.random.default_rng(6).normal(0, 0.05, (3 * SIDE * SIDE, 1)).astype(np.f
 # What follows logits `z`, what is typed, and what the refusal must name: none are probabilities or
 # logits, and each would come in as either.
 NO_SCORES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[str], str]] = {
-    "squared distances": ([node("Mul", "z z", "scores")], SOFTMAX, "distances"),
+    "squared distances": ([node("Mul", "z z", "scores")], SOFTMAX, "comes from Mul"),
     "negative logarithms": (
         [node("LogSoftmax", "z", "y"), node("Neg", "y", "scores")],
         SOFTMAX,
-        "never negative",
+        "comes from Neg",
     ),
     "evidence that is pooled": (
         [
@@ -321,18 +321,18 @@ NO_SCORES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[str], str]] = {
     "percent of findings": (
         [node("Sigmoid", "z", "p"), node("Mul", "p hundred", "scores")],
         SIGMOID,
-        "percent",
+        "numbers from",
     ),
     "logarithms of findings": (
         [node("Sigmoid", "z", "p"), node("Add", "p small", "q"), node("Log", "q", "scores")],
         SIGMOID,
-        "logarithms",
+        "comes from Log",
     ),
     "tanh": ([node("Tanh", "z", "scores")], SIGMOID, "Tanh"),
     "1 - softmax": (
         [node("Softmax", "z", "p"), node("Sub", "one p", "scores")],
         SOFTMAX,
-        "add up to 2",
+        "from Softmax",
     ),
     "a softmax over images": ([node("Softmax", "z", "scores", axis=0)], SIGMOID, "last axis"),
     "votes": ([node("Hardmax", "z", "scores", axis=1)], (), "how sure"),
