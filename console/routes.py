@@ -63,8 +63,9 @@ def ledger_pages(
     `production` names the version that a page is about when the request names none; `serves`:
     whether this process answers images with that version; `links`: where the images are.
     """
-    reader, reports = BodyReader(bodies), ReportRoutes(ledger, production)
-    tabs = Tabs(store, tries=lambda model: serves and production(model) is not None)
+    served: Production = production if serves else lambda _model: None
+    reader, reports = BodyReader(bodies), ReportRoutes(ledger, production, served)
+    tabs = Tabs(store, tries=lambda model: served(model) is not None)
     return bind(
         LEDGER_PAGES,
         index.IndexRoutes(reports, tabs),

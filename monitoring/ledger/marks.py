@@ -1,8 +1,9 @@
 """Marks of versions: two readings with one mark found the same, but for the time that passed."""
 
+from functools import cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from monitoring.ledger.schema import (
     EVERYTHING,
@@ -25,6 +26,15 @@ def read_marks(connection: Connection) -> dict[str, tuple[Mark, ...]]:
     A mark is of what reports rest on: answers and labels, the last label (a correction is one), the
     first that pruning has left, the watched tags, and the last event, such as an acknowledgment.
     """
+    found: dict[str, tuple[Mark, ...]] = {}
+    for model, *mark in connection.execute(_marks()):
+        found[model] = (*found.get(model, ()), tuple(mark))
+    return found
+
+
+@cache
+def _marks() -> Select[Any]:
+    """The query, which is asked often, and built once."""
     version, everything = watched_versions.c, {"slice": EVERYTHING}
     key = version.watched_version_id
     state, events = monitor_state.c, monitor_event.c
@@ -41,8 +51,4 @@ def read_marks(connection: Connection) -> dict[str, tuple[Mark, ...]]:
         for each in parts
     ]
     own = (version.model, key, version.registered_at_ns)
-    wanted = select(*own, *of_version).order_by(version.model, key)
-    found: dict[str, tuple[Mark, ...]] = {}
-    for model, *mark in connection.execute(wanted):
-        found[model] = (*found.get(model, ()), tuple(mark))
-    return found
+    return select(*own, *of_version).order_by(version.model, key)

@@ -40,18 +40,20 @@ class EveryReport:
 class EveryModel:
     """Reads them in one thread at a time, which ends once all are read.
 
-    `production` names a model's version in production, and `chosen` the one to report on.
+    `served` names the version of a model that this process answers with, which may change before
+    the ledger does, and `chosen` the one to report on.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        production: Callable[[str], int | None],
+        served: Callable[[str], int | None],
         chosen: Callable[[str], int | None],
     ) -> None:
-        self._ledger, self._production, self._chosen = ledger, production, chosen
+        self._ledger, self._served, self._chosen = ledger, served, chosen
         self._lock = Lock()
         self._reader: Future[None] | None = None
+        self._idle: tuple[Any, Sequence[str]] = (None, ())
         self._known: dict[str, tuple[Any, tuple[ReportSummary, ...], dict[str, Any]]] = {}
 
     def read(self, *, limit_s: float | None = None) -> EveryReport:
@@ -59,10 +61,13 @@ class EveryModel:
         ends_s = None if limit_s is None else time.monotonic() + limit_s
         for still in (2, 1, 0):  # one reading may have begun earlier, and know less
             with self._ledger.read() as connection:
-                marks, idle = read_marks(connection), idle_models(connection)
+                marks, (seen, idle) = read_marks(connection), self._idle
+                if seen != marks:
+                    idle = idle_models(connection)
+                    self._idle = marks, idle
             now = self._ledger.clock() // _RENEWED_NS
             wanted = {
-                model: (mark, self._production(model), now)
+                model: (mark, self._served(model), now)
                 for model, mark in marks.items()
                 if model not in idle
             }

@@ -270,16 +270,16 @@ def endpoints(
     """
     reader = BodyReader(bodies or BodyBudget())
     metrics.registry.register(LedgerGauges(ledger))
+    production = production or (lambda _model: None)
+    served = production if serves else lambda _model: None
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),
-        LoggedPredictionRoutes(
-            recorder, reader, served=production if production and serves else lambda _model: None
-        ),
-        AnswerRoutes(ledger, production or (lambda _model: None)),
-        SourceRoutes(ledger, reader, production or (lambda _model: None)),
-        WaitingRoutes(ledger, production or (lambda _model: None)),
+        LoggedPredictionRoutes(recorder, reader, served=served),
+        AnswerRoutes(ledger, production),
+        SourceRoutes(ledger, reader, production),
+        WaitingRoutes(ledger, production),
         AlarmRoutes(recorder, reader),
-        ReportRoutes(ledger, production or (lambda _model: None)),
+        ReportRoutes(ledger, production, served),
         MetricsRoute(metrics.registry),
     )

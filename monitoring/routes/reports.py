@@ -48,9 +48,9 @@ class Summaries(Struct, frozen=True):
 
 
 class ReportRoutes:
-    def __init__(self, ledger: Ledger, production: Production) -> None:
+    def __init__(self, ledger: Ledger, production: Production, served: Production) -> None:
         self._ledger, self._production = ledger, production
-        self.every = EveryModel(ledger, production, self._in_production)
+        self.every = EveryModel(ledger, served, self._in_production)
 
     async def report(self, request: Request) -> Report | FindingsReport:
         asked = read_query(request.query_params, ReportQuery)

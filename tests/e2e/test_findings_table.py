@@ -49,6 +49,7 @@ def test_an_overview_says_each_interval_and_fits_unfolded(ledger: Path, browser:
     try:
         with open_page(browser, width=1440) as page:
             page.goto(f"{monitor.url}/models/chest/report/page")
+            assert_fits(page, 1440, 900)
             assert page.locator(".verdict .word").inner_text().count(NAMES[0]) == 1
             intervals = page.locator(".lines tbody small").all_text_contents()
             assert len(intervals) == len(NAMES)
