@@ -16,16 +16,25 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 
 from calibration.document import Heading, Part
-from candor.demo.session import CHANGED, SITES, DemoSession, OfflineAnswers, verdict_of
+from candor.demo.session import (
+    CHANGED,
+    PICTURES_DAYS,
+    SITES,
+    DemoSession,
+    OfflineAnswers,
+    verdict_of,
+)
 from candor.terminal.progress import bars
 from model_store.tags import tags_of
 from monitoring.diagnosis.phrases import day
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
+from monitoring.ledger.pictures import Picture, keep_pictures
 from monitoring.ledger.predictions import first_id
 from monitoring.ledger.schema import DAY_NS
 from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.picture_keeper import LIMIT_BYTES, as_png
 from monitoring.recording.recorder import Recorder
 from monitoring.reports.report import Report, calibration_report
 from training.datasets import Split
@@ -56,7 +65,7 @@ def live_thirty_days(session: DemoSession, version: int) -> Generator[Part, None
             ledger, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("site",))
         ) as recorder:
             clock.now_ns = first * DAY_NS
-            site_day = SiteDay(session, version, recorder)
+            site_day = SiteDay(session, version, ledger, recorder)
             for number in range(DAYS):
                 start_ns = (first + number) * DAY_NS + OPENS_NS
                 clock.now_ns = start_ns + LABELED_NS
@@ -79,11 +88,14 @@ def live_thirty_days(session: DemoSession, version: int) -> Generator[Part, None
 
 
 class SiteDay:
-    """Writes what a site sends on a day: the answers, and their labels."""
+    """Writes what a site sends on a day: the answers, their images, and their labels."""
 
-    def __init__(self, session: DemoSession, version: int, recorder: Recorder) -> None:
+    def __init__(
+        self, session: DemoSession, version: int, ledger: Ledger, recorder: Recorder
+    ) -> None:
         bundle = session.store.read(session.model, version)
-        self._session, self._recorder = session, recorder
+        self._session, self._ledger, self._recorder = session, ledger, recorder
+        self._input = bundle.card.input.spec
         self._answers = OfflineAnswers(session, version)
         (self._watched,) = recorder.register(bundle.card, digest=bundle.digest)
         recorder.promote(self._watched).result()
@@ -100,9 +112,20 @@ class SiteDay:
         self._recorder.record(rows, written.put)
         if (failed := written.get()) is not None:
             raise failed
+        self._keep(split, indices, rows)
         labels = self._session.labels(split, indices)
         ids = (row.prediction_id for row in rows)
         self._recorder.feedback([*map(FeedbackItem, labels, ids)]).result()
+
+    def _keep(self, split: Split, indices: list[int], rows: list[PredictionRow]) -> None:
+        """Keep the images, which are public, so that the pages of cases show them."""
+        found = [
+            Picture(row.prediction_id, as_png(split.images.input(index, self._input)))
+            for index, row in zip(indices, rows, strict=True)
+        ]
+        expires_at_ns = time.time_ns() + PICTURES_DAYS * DAY_NS
+        with self._ledger.write() as connection:
+            keep_pictures(connection, found, expires_at_ns=expires_at_ns, limit_bytes=LIMIT_BYTES)
 
     def _row(
         self, p: npt.NDArray[np.float32], scope_p: float | None, tags: str | None, at_ns: int

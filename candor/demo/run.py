@@ -15,7 +15,7 @@ import numpy as np
 from calibration.document import Heading, Part
 from candor.demo.days import live_thirty_days
 from candor.demo.recalibration import recalibrate, verify
-from candor.demo.session import DemoSession, hold_out
+from candor.demo.session import PICTURES_DAYS, DemoSession, hold_out
 from candor.demo.training import publish, show_training, train_both
 from candor.server_process import ServerProcess
 from candor.terminal.console import note_weaker_bounds, stdout
@@ -91,6 +91,7 @@ def run_demo(
         "ledger": session.ledger_url,
         "port": 0,
         "drift_tags": "site",
+        "keep_pictures_days": PICTURES_DAYS,
     }
     environment = {key: each for key, each in os.environ.items() if not key.startswith("CANDOR_")}
     with ServerProcess(own, log=out / "server.log", environment=environment) as server:

@@ -24,6 +24,7 @@ from training.datasets.digits import NAME, intact_digits
 
 SITES: Final = ("Harbor", "Hillside")
 CHANGED: Final = SITES[1]  # its scanner
+PICTURES_DAYS: Final = 365  # that the images of answers are kept
 FITTED: Final = 2 / 3  # of the test images
 
 

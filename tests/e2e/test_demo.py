@@ -3,12 +3,16 @@
 import json
 import os
 import re
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from candor.demo.days import DAYS, IMAGES
+from candor.demo.session import SITES
 from tests.builders.processes import CANDOR, candor, environment
 
 pytestmark = pytest.mark.nightly
@@ -55,6 +59,12 @@ def test_the_remedy_mends_that_site_alone_and_loses_no_request(demo: Demo) -> No
     assert before["n"] == after["n"]
     assert after["ece"] < before["ece"]
     assert after["accuracy"] >= before["accuracy"]
+
+
+def test_pages_of_cases_have_the_images_of_all_days(demo: Demo) -> None:
+    with closing(sqlite3.connect(demo.out / "ledger.db")) as ledger:
+        (kept,) = ledger.execute("SELECT count(*) FROM picture").fetchone()
+    assert kept >= len(SITES) * DAYS * IMAGES
 
 
 def test_it_ends_without_an_alarm(demo: Demo) -> None:
