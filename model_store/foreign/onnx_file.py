@@ -85,17 +85,22 @@ def _parsed(given: dict[str, np.ndarray], path: Path, sandbox: Sandbox) -> onnx.
 
 
 def _check_order(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse graphs whose nodes do not come after what they read; they may form a circle."""
+    """Refuse graphs whose nodes do not come after what they read, or give a name again: they may
+    form a circle, in which a walk from the outputs would not end.
+    """
     graph = model.graph
     given = {"", *(value.name for value in graph.input)}
     given |= {tensor.name for tensor in graph.initializer}
     given |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
         missing = [name for name in node.input if name not in given]
-        if missing:
+        again = [name for name in node.output if name and name in given]
+        if missing or again:
+            what = "reads" if missing else "gives"
+            why = "nothing before it gives" if missing else "something before it gives, too"
             raise ForeignModelRefused(
-                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, which "
-                "nothing before it gives"
+                f"{path} is damaged: its operator {node.op_type[:100]} {what} "
+                f"{(missing or again)[0][:100]!r}, which {why}"
             )
         given.update(node.output)
 

@@ -196,6 +196,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "TensorFlow Lite": (data(b"\0\0\0\0TFL3" + bytes(99)), "how-to/import-a-model.md"),
     "a pickle": (data(b"\x80\x04" + bytes(99)), "pickle"),
     "a circle": (model(*CIRCLE), "'there'"),
+    "a circle of one operator": (
+        model(*linear(), node("Identity", "scores", "scores")),
+        "'scores'",
+    ),
     "no inputs": (model(node("Softmax", "", "scores")), "no input"),
     "functions that call themselves": (
         lambda path: _functions(path, calls=1, depth=1),
