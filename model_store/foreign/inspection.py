@@ -21,9 +21,9 @@ from model_store.foreign.class_scores import (
 from model_store.foreign.image_input import ImageInput, Size, readings
 from model_store.foreign.outputs import ScoreOutput, choose_output, per_image, score_outputs
 from model_store.foreign.sandbox import Sandbox, SandboxSession
-from model_store.foreign.scope_features import find_taps
+from model_store.foreign.scope_features import Tap, find_taps
 from model_store.foreign.surgery import behind, cut_to, real_inputs
-from model_store.foreign.wrapping import LOGITS, NATIVE, LogitsGraph, logits_graph
+from model_store.foreign.wrapping import NATIVE, LogitsGraph, logits_graph
 
 Given = dict[ScoreOutput, npt.NDArray[np.float64]]
 
@@ -88,9 +88,8 @@ def inspect_model(
     source = choose_output(given, classes=classes, wished=outputs)
     rows = own_scores(running, image, arrays, source)
     scores = read_scores(model, source, rows, reading=reading, are_logits=are_logits)
-    core, loaded = _core(model, image, scores, arrays, rows, sandbox)
-    if with_scope:
-        core, loaded = _with_taps(model, core, loaded, arrays, sandbox)
+    taps = find_taps(model, source.tensors, image, arrays, sandbox) if with_scope else []
+    core, loaded = _core(model, image, scores, arrays, rows, taps, sandbox)
     return Inspection(cut_to(model, source.tensors), running, core, loaded)
 
 
@@ -208,17 +207,20 @@ def _core(
     scores: ClassScores,
     arrays: npt.NDArray[Any],
     rows: npt.NDArray[np.float64],
+    taps: Sequence[Tap],
     sandbox: Sandbox,
 ) -> tuple[LogitsGraph, SandboxSession]:
-    """Return the logits graph that agrees: best without its softmax, and in batches."""
+    """Return the logits graph that agrees: best without its softmax, in batches, and with features
+    for the scope check.
+    """
     cuts = [scores, replace(scores, before=())] if scores.before else [scores]
     expected, difference, failure = scores.own_probabilities(rows), np.inf, None
     ways = (True,) if _mixes_images(model) else (False, True)
-    for cut, one_by_one in product(cuts, ways):
+    for cut, one_by_one, shown in product(cuts, ways, (taps, ()) if taps else ((),)):
         try:
-            core = logits_graph(model, image, cut, one_by_one=one_by_one)
+            core = logits_graph(model, image, cut, one_by_one=one_by_one, taps=shown)
             loaded = sandbox.load(core.serialized)
-            (logits,) = loaded.rows({NATIVE: arrays}, LOGITS, columns=scores.count)
+            logits, *_ = loaded.rows({NATIVE: arrays}, *core.outputs, columns=scores.count)
         except ForeignModelRefused as error:
             failure = error
             continue
@@ -232,24 +234,3 @@ def _core(
         f"its graph answers differently inside Candor's (by {difference:.2g} in probability), so "
         "it is not published"
     )
-
-
-def _with_taps(
-    model: onnx.ModelProto,
-    core: LogitsGraph,
-    loaded: SandboxSession,
-    arrays: npt.NDArray[Any],
-    sandbox: Sandbox,
-) -> tuple[LogitsGraph, SandboxSession]:
-    """Return the core with features for the scope check, if it has any that run."""
-    try:
-        taps = find_taps(model, core.scores.tensors, core.image, arrays, sandbox)
-        if not taps:
-            return core, loaded
-        tapped = logits_graph(model, core.image, core.scores, one_by_one=core.one_by_one, taps=taps)
-        session = sandbox.load(tapped.serialized)
-        session.rows({NATIVE: arrays}, *tapped.outputs, columns=core.scores.count)
-    except ForeignModelRefused:
-        return core, loaded
-    loaded.unload()
-    return tapped, session
