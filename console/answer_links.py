@@ -1,9 +1,15 @@
-"""Addresses of answers: of those behind a figure, and of their images in an archive."""
+"""Addresses of answers: of those behind a figure, without a part of a filter, and of their images
+in an archive.
+"""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
+from calibration.scope.verdict import ALPHA
+from calibration.wording import percent
+from monitoring.diagnosis.vocabulary import terms
+from monitoring.ledger.answer_search import AnswerSearch
 from monitoring.ledger.sum_tables import AUDIT, DOUBTFUL
 from monitoring.reports.answers import ListedAnswer
 from monitoring.reports.report import Report
@@ -62,3 +68,39 @@ def _of_slice(name: str) -> dict[str, str]:
     if name.startswith(DOUBTFUL):
         return {"doubtful": "1"} | _of_slice(name.removeprefix(DOUBTFUL).lstrip())
     return {"predicted": value} if kind == "predicted" else {"label": value} if value else {}
+
+
+class FilterPart(NamedTuple):
+    """A part of the filter: in words, and the address without it."""
+
+    words: str
+    without: str
+
+
+_SAID: Final = {"label": "label", "from": "since", "to": "until"}
+
+
+def filter_parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[FilterPart]:
+    """What the page says of its filter, with the addresses that leave one part out."""
+    flags = {
+        "wrong": {"1": "wrong", "0": "right"}.get(asked.get("wrong", "")),
+        "labeled": {"1": "labeled", "0": "without a label"}.get(asked.get("labeled", "")),
+        "audit": "drawn for the audit" if wanted.audited else None,
+        "doubtful": f"doubtful images (p up to {ALPHA:g})" if wanted.doubtful else None,
+    }
+    flags["kept"] = "kept for a meeting" if "kept" in asked else None
+    words = {name: text for name, text in flags.items() if text}
+    words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
+    words |= {"others": "all but"} if wanted.others else {}
+    words |= {"predicted": f"answered {wanted.predicted}"} if wanted.predicted else {}
+    if wanted.confidence:
+        words["bin"] = f"{terms(asked.get('finding')).claim} " + " to ".join(
+            map(percent, wanted.confidence)
+        )
+    for key, value in wanted.tags:
+        (name,) = query_of_tag(key, value)
+        words[name] = f"{key}={value}"
+    return [
+        FilterPart(text, address(model, {other: asked[other] for other in asked if other != name}))
+        for name, text in words.items()
+    ]

@@ -4,11 +4,10 @@ The filter is in the address. From each case there is a way to its image, in the
 CANDOR_IMAGE_LINK says where that is, and to the page that labels it.
 """
 
-import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -19,15 +18,13 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from calibration.scope.verdict import ALPHA
-from calibration.wording import percent
-from console.answer_links import ImageLinks, address
+from console.answer_links import ImageLinks, address, filter_parts
+from console.answer_table import COLUMNS, cells, csv_lines
 from console.endpoints import form, page
 from console.labeling import Given, given_label
 from console.meeting import MOST, ids_of, meeting_file, read_kept, write_kept
 from console.rendering import PAGE_HEADERS, answer_page, render
 from console.tabs import Tabs
-from model_store.csv_cells import CsvTable
 from monitoring.diagnosis.answer_record import find_answer_record
 from monitoring.diagnosis.vocabulary import terms
 from monitoring.errors import PictureMissing, QueryInvalid
@@ -41,7 +38,7 @@ from monitoring.ledger.sum_tables import admitted
 from monitoring.ledger.versions import choose_first
 from monitoring.ledger.watched_version import WatchedVersion
 from monitoring.reports.answers import AnswerList, ListedAnswer, list_answers
-from monitoring.routes.answers import WORDS, Asked, query_of_tag, read_filter
+from monitoring.routes.answers import WORDS, Asked, read_filter
 from monitoring.routes.queries import AnswerFilter, OfVersion
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader
@@ -49,17 +46,6 @@ from monitoring.routes.request import BodyReader
 SHOWN: Final = 15
 SORTED: Final = 500  # newest answers, of which the page shows the first by another order
 _PORTION: Final = 500  # answers of a file that are read at a time
-_COLUMNS: Final = (
-    *("prediction_id", "request_id", "served_at", "tags", "predicted", "confidence"),
-    *("label", "right", "source", "reader", "second_reading", "audited", "scope_p", "link"),
-)
-
-
-class FilterPart(NamedTuple):
-    """A part of the filter: in words, and the address without it."""
-
-    words: str
-    without: str
 
 
 class Case(NamedTuple):
@@ -78,15 +64,10 @@ class Case(NamedTuple):
     given: Given | None
 
 
-def _confidence(answer: ListedAnswer) -> float:
-    return -answer.confidence
-
-
-def _doubt(answer: ListedAnswer) -> float:
-    return 1.0 if answer.scope_p is None else answer.scope_p
-
-
-_ORDERS: Final = {"confidence": _confidence, "doubt": _doubt}
+_ORDERS: Final[dict[str, Callable[[ListedAnswer], float]]] = {
+    "confidence": lambda answer: -answer.confidence,
+    "doubt": lambda answer: 1.0 if answer.scope_p is None else answer.scope_p,
+}
 
 
 class KeptFilter(AnswerFilter, frozen=True, kw_only=True):
@@ -136,7 +117,7 @@ class AnswerPageRoutes:
         portions = self._portions(request)
         first = await to_thread.run_sync(next, portions)  # raises what a page would
         return StreamingResponse(
-            _joined(first, portions),
+            chain([first], portions),
             headers=PAGE_HEADERS | _as_file(request, "csv"),
             media_type="text/csv; charset=utf-8",
         )
@@ -179,7 +160,7 @@ class AnswerPageRoutes:
             kept=kept,
             findings=findings,
             classes=row.classes,
-            parts=_parts(row.model, wanted, asked),
+            parts=filter_parts(row.model, wanted, asked),
             asked=asked,
             own=row.query,
             title=row.title,
@@ -235,7 +216,7 @@ class AnswerPageRoutes:
         return choose_first(connection, model, version, asked.finding)
 
     def _portions(self, request: Request) -> Iterator[str]:
-        model, kept, header = request.path_params["model"], read_kept(request), [_COLUMNS]
+        model, kept, header = request.path_params["model"], read_kept(request), [COLUMNS]
         before: bytes | None = None
         while header or before is not None:
             with self._ledger.read() as connection:
@@ -244,8 +225,8 @@ class AnswerPageRoutes:
                 row, _ = self._chosen(connection, model, of.query)
                 wanted, start = _wanted(of, kept), before or of.before
                 found = list_answers(connection, row, wanted, before=start, limit=_PORTION)
-            rows = [_cells(each, self._links.of(each)) for each in found.answers]
-            yield _csv([*header, *rows])
+            rows = [cells(each, self._links.of(each)) for each in found.answers]
+            yield csv_lines([*header, *rows])
             header, before = [], UUID(found.before).bytes if found.before else None
 
     def _file(self, request: Request) -> dict[str, Any]:
@@ -301,10 +282,10 @@ def _neighbors(listed: list[str], one: str) -> tuple[str | None, str | None]:
     >>> _neighbors(["a", "b"], "b"), _neighbors(["a"], "b")
     (('a', None), (None, None))
     """
-    around = {each: at for at, each in enumerate(listed)}
-    by_place = {at: each for each, at in around.items()}
-    at = around.get(one, -2)
-    return by_place.get(at - 1), by_place.get(at + 1)
+    if one not in listed:
+        return None, None
+    at, around = listed.index(one), [None, *listed, None]
+    return around[at], around[at + 2]
 
 
 def _as_file(request: Request, kind: str) -> dict[str, str]:
@@ -325,59 +306,6 @@ def kept_picture(ledger: Ledger | None, prediction_id: str) -> bytes:
     if png is None:
         raise PictureMissing(prediction_id)
     return png
-
-
-def _joined(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others
-
-
-def _parts(model: str, wanted: AnswerSearch, asked: dict[str, str]) -> list[FilterPart]:
-    """What the page says of its filter, with the addresses that leave one part out."""
-    flags = {
-        "wrong": {"1": "wrong", "0": "right"}.get(asked.get("wrong", "")),
-        "labeled": {"1": "labeled", "0": "without a label"}.get(asked.get("labeled", "")),
-        "audit": "drawn for the audit" if wanted.audited else None,
-        "doubtful": f"doubtful images (p up to {ALPHA:g})" if wanted.doubtful else None,
-    }
-    flags["kept"] = "kept for a meeting" if "kept" in asked else None
-    words = {name: text for name, text in flags.items() if text}
-    words |= {name: f"{before} {asked[name]}" for name, before in _SAID.items() if name in asked}
-    words |= {"others": "all but"} if wanted.others else {}
-    words |= {"predicted": f"answered {wanted.predicted}"} if wanted.predicted else {}
-    if wanted.confidence:
-        words["bin"] = f"{terms(asked.get('finding')).claim} " + " to ".join(
-            map(percent, wanted.confidence)
-        )
-    for key, value in wanted.tags:
-        (name,) = query_of_tag(key, value)
-        words[name] = f"{key}={value}"
-    return [
-        FilterPart(text, address(model, {other: asked[other] for other in asked if other != name}))
-        for name, text in words.items()
-    ]
-
-
-_SAID: Final = {"label": "label", "from": "since", "to": "until"}
-
-
-def _cells(answer: ListedAnswer, link: str | None) -> list[object]:
-    truth = next((each for each in reversed(answer.labels) if each.counts_as == "truth"), None)
-    second = [each.label for each in answer.labels if each.counts_as == "second_reading"]
-    tags = json.dumps(answer.tags) if answer.tags else None
-    return [
-        *(answer.prediction_id, answer.request_id, answer.served_at, tags),
-        *(answer.predicted, answer.confidence, answer.label, answer.right),
-        *((truth.source, truth.reader) if truth else (None, None)),
-        *("; ".join(second) or None, answer.audited, answer.scope_p, link),
-    ]
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> str:
-    """The rows as CSV; what is not known is an empty cell."""
-    text = io.StringIO()
-    CsvTable(text).writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()
 
 
 _OF_CASE: Final = ("case", "done")

@@ -101,10 +101,15 @@ class Words:
 
 def words_of(found: Diagnosis) -> Words:
     first, said = main_deviation(found.deviations), terms(found.finding)
+    title = _title(found, first, said)
     return Words(
         short=SHORT[found.state],
-        title=_title(found, first, said),
-        summary=tuple(_summary(found, first, said)),
+        title=title,
+        summary=tuple(
+            sentence
+            for sentence in _summary(found, first, said)
+            if sentence.rstrip(".").lower() not in title.lower()
+        ),
         actions=tuple(action_words(each) for each in found.actions if each.available),
         barred=tuple(_barred(found)),
         causes=tuple(_causes(found)),

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from calibration.diagnosis.facts import Cause, Rival, RivalStatus
 from calibration.drift.state import DriftSettings
 from console.index import index_page
 from console.model_views import model_page, slices_page
 from console.report_document import report_page
-from monitoring.diagnosis.facts import State
+from monitoring.diagnosis.facts import State, StateReason
 from monitoring.diagnosis.words import words_of
 from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import calibration_report
@@ -89,6 +90,19 @@ def test_the_page_has_the_verdict_and_renews_itself(found: PageData) -> None:
     assert f"{100 * found.report.measures.ece:.1f} %" in page
     assert "http-equiv" not in page
     assert 'data-live="15"' in page
+
+
+def test_the_cause_that_a_title_names_is_said_once(alarmed: PageData) -> None:
+    """The verdict of a finding said "explained by a changed case mix" twice."""
+    found = replace(
+        alarmed.report.diagnosis,
+        state=State.LOOK,
+        reasons=(StateReason.EXPLAINED,),
+        rivals=(Rival(Cause.CASE_MIX, RivalStatus.EXPLAINS_ALL),),
+    )
+    words = words_of(found)
+    assert "changed case mix" in words.title
+    assert "changed case mix" not in " ".join(words.summary)
 
 
 def test_the_page_of_an_alarm(alarmed: PageData) -> None:
